@@ -1,0 +1,1 @@
+"""Backends: each turns the symbolic model into a program of one array library."""

@@ -1,0 +1,1 @@
+"""The grammar of the language, in lark's notation; `sbmlang.syntax` is its only reader."""

@@ -1,0 +1,146 @@
+"""Distribution calls: argument names matched to a form, each argument checked in the unit of its role."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sbmlang.check.elaborate import Elaborator
+from sbmlang.check.supports import interval
+from sbmlang.check.terms import Scope
+from sbmlang.errors import Label, did_you_mean, error
+from sbmlang.ir import Law
+from sbmlang.library.distributions import DISTRIBUTIONS, Argument, ArgumentError, Distribution, Form, match_arguments
+from sbmlang.library.family import Value
+from sbmlang.library.units import NONE, ONE, Unit
+from sbmlang.syntax import ast
+
+
+class Laws:
+    """Turns ``Dist(...)`` into an ``ir.Law`` for a variable (or several) with a unit."""
+
+    def __init__(self, elaborator: Elaborator) -> None:
+        self.elaborator = elaborator
+
+    def law(self, call: ast.Call, units: Sequence[Unit], scope: Scope, *, bare: bool) -> Law | None:
+        """The law of a variable in ``units[0]``, or of several jointly; None after an error.
+
+        ``bare``: plain numbers are in the variable's unit (priors), else they need one.
+        """
+        distribution = self._distribution(call)
+        if distribution is None:
+            return None
+        if distribution.event_rank == 0 and len(units) > 1:
+            names = [d.name for d in DISTRIBUTIONS.values() if d.event_rank == 1]
+            self._report(call, "E241", f"'{call.function}' is a law of one quantity, {len(units)} are declared",
+                         help=f"joint priors: {', '.join(names)}")  # fmt: skip
+            return None
+        if distribution.needs_dimensionless and any(u.dimension != NONE for u in units):
+            self._report(call, "E309", f"{call.function} is a law of plain numbers, but {scope.what} is in '{units[0]}'",
+                         help="leave the unit away, or choose another distribution")  # fmt: skip
+            return None
+        written: list[ast.Expr] = [*call.args, *(k.value for k in call.keywords)]
+        try:
+            form, bound = match_arguments(distribution, len(call.args), tuple(k.name for k in call.keywords))
+        except ArgumentError as wrong:
+            self._argument_error(call, written, wrong)
+            return None
+        if form.needs_dimensionless and any(u.dimension != NONE for u in units):
+            self._report(call, "E310", f"{call.function}({form}) needs a dimensionless variable, but {scope.what} is in '{units[0]}'",
+                         help=form.instead)  # fmt: skip
+            return None
+        before = len(self.elaborator.found)
+        values = {a.name: self._value(a, written[p], units, scope, bare) for a, p in bound}
+        if len(self.elaborator.found) > before:
+            return None
+        return self._build(call, distribution, form, values, written, dict((a.name, p) for a, p in bound))
+
+    def _build(self, call: ast.Call, distribution: Distribution, form: Form, values: dict[str, Value],
+               written: list[ast.Expr], positions: dict[str, int]) -> Law | None:  # fmt: skip
+        try:
+            filled = {a.name: values.get(a.name, a.default) for a in form.arguments}
+            return Law(distribution.name, form.build(**filled))
+        except ArgumentError as wrong:
+            position = wrong.position if wrong.position is not None else positions.get(wrong.argument or "")
+            self._argument_error(call, written, wrong.at(position))
+            return None
+
+    def _distribution(self, call: ast.Call) -> Distribution | None:
+        found = DISTRIBUTIONS.get(call.function)
+        if found is None:
+            self._report(call, "E240", f"unknown distribution '{call.function}'",
+                         help=did_you_mean(call.function, DISTRIBUTIONS) or (f"known: {', '.join(DISTRIBUTIONS)}",))  # fmt: skip
+        return found
+
+    def _value(self, argument: Argument, e: ast.Expr, units: Sequence[Unit], scope: Scope, bare: bool) -> Value:
+        """One argument in the unit of its role; lists member by member."""
+        if argument.rank == 2 and isinstance(e, ast.ListExpr):
+            return tuple(
+                tuple(self._scalar(argument, x, units, scope, bare, i, j) for j, x in enumerate(_items(row)))
+                for i, row in enumerate(e.items)
+            )
+        if argument.rank == 1 and isinstance(e, ast.ListExpr):
+            if len(units) > 1 and len(e.items) != len(units):
+                self._report(e, "E408", f"'{argument.name}' has {len(e.items)} entries, {len(units)} parameters are declared")
+            return tuple(self._scalar(argument, x, units, scope, bare, min(i, len(units) - 1)) for i, x in enumerate(e.items))
+        if isinstance(e, ast.ListExpr):
+            self._report(e, "E406", f"'{argument.name}' is one number, not a list")
+            return ()
+        if argument.rank and not argument.broadcast:
+            self._report(e, "E406", f"'{argument.name}' is a list", help=f"write {argument.name}=[{e.span.text}, ...]")
+        if argument.rank and len(units) > 1 and argument.role in ("location", "scale"):
+            return tuple(self._scalar(argument, e, units, scope, bare, i) for i in range(len(units)))
+        return self._scalar(argument, e, units, scope, bare, 0)
+
+    def _scalar(self, argument: Argument, e: ast.Expr, units: Sequence[Unit], scope: Scope, bare: bool,
+                i: int, j: int | None = None) -> Value:  # fmt: skip
+        unit = units[i]
+        role = f"'{argument.name}' of {scope.what}"
+        term = self.elaborator.value(e, scope)
+        match argument.role:
+            case "location":
+                target, difference = unit, False
+            case "scale":
+                target, difference = replace(unit, offset=0.0), True
+            case "rate":
+                target, difference = Unit(f"1/({unit})", NONE / unit.dimension, 1 / unit.scale), True
+            case "covariance":
+                other = units[i if j is None else j]
+                target = Unit(f"{unit}*{other}", unit.dimension * other.dimension, unit.scale * other.scale)
+                difference = True
+            case _:
+                target, difference = ONE, False
+        value = self.elaborator.fit(term, target, replace(scope, what=role), bare=bare, difference=difference)
+        if not term.bad:
+            self._domain(argument, e, value)
+        return value
+
+    def _domain(self, argument: Argument, e: ast.Expr, value: Value) -> None:
+        """Refuses an argument that cannot lie in its domain, such as a scale below zero."""
+        bounds = {"positive": (0.0, None), "non-negative": (0.0, None), "count": (0.0, None),
+                  "probability": (0.0, 1.0), "strict probability": (0.0, 1.0)}.get(argument.allowed)  # fmt: skip
+        if bounds is None or isinstance(value, tuple):
+            return
+        low, high = interval(value, self.elaborator.supports)
+        lower, upper = bounds
+        strict = argument.allowed == "positive" and low == 0 == high
+        if (low is not None and lower is not None and low < lower) or strict or (upper is not None and high is not None and high > upper):
+            shown = "a positive number" if upper is None else "a number between 0 and 1"
+            span = f"from {'-inf' if low is None else f'{low:g}'} to {'inf' if high is None else f'{high:g}'}"
+            where = f"it is {low:g}" if low == high and low is not None else f"its support runs {span}"
+            self._report(e, "E508", f"'{argument.name}' must be {shown}, {where}",
+                         help="give the parameter a prior on the right support, e.g. HalfNormal(...) or LogNormal(...)")  # fmt: skip
+
+    def _report(self, e: ast.Expr, code: str, message: str, *, help: str | tuple[str, ...] = ()) -> None:
+        self.elaborator.report(error(code, message, Label(e.span), help=help))
+
+    def _argument_error(self, call: ast.Call, written: list[ast.Expr], wrong: ArgumentError) -> None:
+        span = call.span if wrong.position is None else written[wrong.position].span
+        for keyword in call.keywords:
+            if keyword.name == wrong.argument:
+                span = keyword.span
+        self.elaborator.report(error(wrong.code, str(wrong).split(": ", 1)[1], span, help=wrong.help))
+
+
+def _items(e: ast.Expr) -> tuple[ast.Expr, ...]:
+    return e.items if isinstance(e, ast.ListExpr) else (e,)

@@ -1,0 +1,71 @@
+"""Values that the law of a channel can have at all."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sbmlang.data.entries import Entries, Source
+from sbmlang.data.findings import spans
+from sbmlang.ir import Observation
+from sbmlang.library.distributions import DISTRIBUTIONS
+from sbmlang.library.family import constant
+
+
+def check_support(source: Source, channel: Observation, entries: Entries) -> None:
+    """Reports E642 (outside the law's support) and E643 (no whole number for a law of counts).
+
+    Ends of the support that depend on parameters are left to the density.
+    """
+    family = DISTRIBUTIONS[channel.law.family]
+    lower, upper = (constant(end) if end is not None else None for end in family.support(channel.law.args))
+    value = entries.value
+    outside = np.full(len(value), False)
+    if lower is not None:
+        outside |= value < lower if family.closed else value <= lower
+    if upper is not None:
+        outside |= value > upper if family.closed else value >= upper
+    allowed = _interval(lower, upper, family.closed)
+    _report(
+        source,
+        channel,
+        entries.at(outside),
+        "E642",
+        f"expected a value {allowed}",
+        "correct the value, or choose a law that allows it",
+    )
+    if family.discrete:
+        broken = (value != np.round(value)) & ~outside
+        _report(
+            source,
+            channel,
+            entries.at(broken),
+            "E643",
+            "expected a whole number",
+            "counts have no fractions; choose a continuous law for rates or means",
+        )
+
+
+def _interval(lower: float | None, upper: float | None, closed: bool) -> str:
+    match lower, upper, closed:
+        case float(), float(), _:
+            return f"from {lower:g} to {upper:g}" if closed else f"between {lower:g} and {upper:g}"
+        case float(), None, _:
+            return f"of at least {lower:g}" if closed else f"above {lower:g}"
+        case _:
+            return f"of at most {upper:g}" if closed else f"below {upper:g}"
+
+
+def _report(source: Source, channel: Observation, bad: Entries, code: str, expected: str, help: str) -> None:
+    if not len(bad):
+        return
+    table = source.tables[bad.table[0]]
+    same = bad.row[bad.table == bad.table[0]]
+    unit = f" {channel.unit}" if channel.unit.text else ""
+    source.findings.add(
+        code,
+        f"{bad.value[0]:.10g}{unit} cannot come from {channel.law.family}, {expected}{table.others(same)}",
+        *spans(channel.span),
+        place=table.place(int(same[0]), source.columns.of(table, channel)),
+        help=help,
+        breaks=channel.name,
+    )

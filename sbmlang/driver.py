@@ -1,0 +1,150 @@
+"""The whole pipeline, top to bottom: text -> tree -> checked model -> facts -> program -> draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sbmlang import registry
+from sbmlang.check import check
+from sbmlang.errors import Diagnostic, SbmError, error
+from sbmlang.library.units import Unit, Units
+from sbmlang.protocols import Program
+from sbmlang.source import Source
+from sbmlang.syntax import parse
+
+if TYPE_CHECKING:
+    from sbmlang import ir
+    from sbmlang.data.dataset import Dataset
+    from sbmlang.ir.facts import Facts
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file that passed all checks. ``diagnostics`` holds its warnings."""
+
+    source: Source
+    checked: ir.Model
+    diagnostics: tuple[Diagnostic, ...] = field(default=())
+
+    @cached_property
+    def _passed(self) -> tuple[ir.Model, Facts]:
+        from sbmlang.passes import pipeline
+
+        return pipeline.run(self.checked)
+
+    @property
+    def ir(self) -> ir.Model:
+        """The model after all passes, as backends see it."""
+        return self._passed[0]
+
+    @property
+    def facts(self) -> Facts:
+        """What the compiler found out: structure, stages, mass balance, with reasons."""
+        return self._passed[1]
+
+    @property
+    def name(self) -> str:
+        return self.checked.name
+
+    def compile(self, backend: str = "jax", **options: Any) -> Program:
+        """The program for a backend; options are the backend's own.
+
+        Raises ``SbmError`` E701, E702 (backend) and E7xx for what the backend cannot do.
+        """
+        return registry.backend(backend).compile(self.ir, self.facts, **options)
+
+    def parse_unit(self, text: str) -> Unit:
+        """A unit in the words of this file, for data headers.
+
+        Raises ``SbmError`` E302, E303.
+        """
+        return parse_unit(self.checked, text)
+
+
+def load(path: str | Path) -> Model:
+    """Reads and checks a model file.
+
+    Raises ``SbmError`` with every mistake found in it.
+    """
+    return _analysed(read_source(path))
+
+
+def loads(text: str, name: str = "<text>") -> Model:
+    """Checks a model text; ``name`` stands in its error messages."""
+    return _analysed(Source(name, text))
+
+
+def analyse(source: Source) -> tuple[ir.Model | None, tuple[Diagnostic, ...]]:
+    """The checked model (None after an error) and all diagnostics of a text; never raises for a text."""
+    program, syntax = parse(source)
+    if any(not d.is_warning for d in syntax) and not program.statements:
+        return None, syntax
+    model, found = check(program)
+    failed = any(not d.is_warning for d in (*syntax, *found))
+    if any(not d.is_warning for d in syntax):
+        # What a broken statement would have declared is missing: only the syntax errors are certain.
+        found = tuple(d for d in found if not _may_follow(d))
+    return (None if failed else model), (*syntax, *found)
+
+
+def _may_follow(diagnostic: Diagnostic) -> bool:
+    """Findings that a statement lost to a syntax error can cause."""
+    return diagnostic.is_warning or diagnostic.code[:2] in ("E2", "E5") or diagnostic.code == "E409"
+
+
+def _analysed(source: Source) -> Model:
+    model, diagnostics = analyse(source)
+    if model is None:
+        raise SbmError(diagnostics)
+    return Model(source, model, diagnostics)
+
+
+def read_source(path: str | Path) -> Source:
+    """The text of a model file.
+
+    Raises ``SbmError`` E001 (not there or not readable) and E002 (not text).
+    """
+    path = Path(path)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        near = sorted(p.name for p in path.parent.glob("*.sbm")) if path.parent.is_dir() else []
+        hint = f"model files there: {', '.join(near)}" if near else "check the path"
+        raise SbmError(error("E001", f"there is no file '{path}'", help=hint)) from None
+    except IsADirectoryError:
+        raise SbmError(error("E001", f"'{path}' is a folder", help="give the model file in it")) from None
+    except OSError as problem:
+        raise SbmError(error("E001", f"'{path}' cannot be read: {problem.strerror}")) from None
+    try:
+        if b"\0" in raw:
+            raise UnicodeDecodeError("utf-8", raw, raw.index(b"\0"), raw.index(b"\0") + 1, "NUL byte")
+        return Source(str(path), raw.decode("utf-8-sig").replace("\r\n", "\n"))
+    except UnicodeDecodeError as problem:
+        raise SbmError(
+            error("E002", f"'{path}' is not a text file (byte {problem.start} cannot be read as UTF-8)",
+                  help="a model file is plain text, saved as UTF-8")
+        ) from None  # fmt: skip
+
+
+def read_data(model: Model, *tables: Any, forcing: Any = None) -> Dataset:
+    """Data for a model from CSV or NetCDF paths, DataFrames, xarray Datasets or dicts of columns.
+
+    Units in headers are converted to the declared ones. Raises ``SbmError`` E6xx with all problems found.
+    """
+    from sbmlang.data import read_data as read
+
+    return read(model.ir, *tables, forcing=forcing, parse_unit=model.parse_unit)
+
+
+def parse_unit(model: ir.Model, text: str) -> Unit:
+    from sbmlang.check.units import file_units, resolve
+    from sbmlang.syntax import parse_unit as parse_text
+
+    return resolve(file_units(model), parse_text(text), text)
+
+
+__all__ = ["Mapping", "Model", "Units", "analyse", "load", "loads", "parse_unit", "read_data", "read_source"]

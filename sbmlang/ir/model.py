@@ -1,0 +1,281 @@
+"""The symbolic model: one frozen record, named by mathematical role.
+
+Values. Every named quantity holds its value in its own declared ``unit``, which is what the user puts in
+and gets out. Expressions compute in one coherent unit system (``Model.system``): where a quantity is
+referred to, lowering has already written the factor (``1000*k``), which is 1 almost always. A definition
+without a declared unit, and every right-hand side, is in coherent units. So ``drift`` is d(state in its
+own unit)/dt with t in the time variable's unit, and the arguments of a law are in the unit of the
+quantity it describes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Literal
+
+from sbmlang.ir.symbols import Expr, Ref
+from sbmlang.library.units import CoherentSystem, Unit
+from sbmlang.source import Span
+
+
+class Stage(IntEnum):
+    """How often something has to be computed."""
+
+    ONCE = 0
+    PARAMETERS = 1
+    TIME = 2
+    STATE = 3
+
+    def __str__(self) -> str:
+        return ("once", "per parameter set", "per time", "per state")[self]
+
+
+@dataclass(frozen=True)
+class Dim:
+    """A named dimension. ``size`` and ``labels`` are None when they come from the data.
+
+    ``first`` is the label of the first member of a range; a set has ``labels`` and ``first`` 1.
+    """
+
+    name: str
+    size: int | None
+    labels: tuple[str, ...] | None = None
+    first: int = 1
+    cyclic: bool = False
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Law:
+    """A probability law: a family of ``library.distributions`` and its canonical arguments.
+
+    ``args`` values are sympy expressions, or tuples of them (nested for a matrix) for vector arguments.
+    """
+
+    family: str
+    args: Mapping[str, Argument]
+
+    def expressions(self) -> Iterator[Expr]:
+        for value in self.args.values():
+            yield from _leaves(value)
+
+
+Argument = Expr | tuple["Argument", ...]
+
+
+def _leaves(value: Argument) -> Iterator[Expr]:
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """What every named thing has. ``unit`` is the declared unit, in which its values are kept."""
+
+    name: str
+    unit: Unit
+    dims: tuple[str, ...] = ()
+    doc: str = ""
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter(Quantity):
+    """An unknown constant. Members of a joint prior share ``group`` and have ``law`` None (see ``Joint``).
+
+    ``lower``/``upper`` is the prior's support in the declared unit (None: unbounded).
+    ``role`` is "init" for the unknown start of a state declared by ``init S ~ ...``.
+    """
+
+    law: Law | None
+    lower: Expr | None = None
+    upper: Expr | None = None
+    group: str | None = None
+    role: Literal["param", "init"] = "param"
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A joint prior of several parameters, in this order along the law's event axis."""
+
+    name: str
+    members: tuple[str, ...]
+    law: Law
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Covariate(Quantity):
+    """A known constant that comes with the data. ``column`` is its name there."""
+
+    column: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forcing(Quantity):
+    """A function of time given by data points. ``column`` is its name there."""
+
+    interpolation: Literal["linear", "previous", "next", "cubic"]
+    column: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition(Quantity):
+    """A named value: ``const``, ``let`` or an expression ``forcing``; ``stage`` is set by the stages pass."""
+
+    expr: Expr
+    kind: Literal["const", "let", "forcing", "steady"]
+    stage: Stage | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Root:
+    """Names defined together as the root of ``residuals`` = 0 (a steady state without closed form).
+
+    ``dims`` holds the dims of each name, which are also those of its residual: an indexed name is an array
+    of unknowns and its residual an array over the same free indices. ``guess`` is where Newton starts
+    (positive where the states are), one number per name, used for all members; None where it would need
+    the data, and then the states' start values serve. ``linear`` when one Newton step is exact.
+    """
+
+    names: tuple[str, ...]
+    units: tuple[Unit, ...]
+    residuals: tuple[Expr, ...]
+    dims: tuple[tuple[str, ...], ...]
+    guess: tuple[float, ...] | None = None
+    linear: bool = False
+    stage: Stage = Stage.PARAMETERS
+
+
+@dataclass(frozen=True, kw_only=True)
+class State(Quantity):
+    """A component of the path. ``kind`` tells declared states from sinks and window accumulators.
+
+    ``lower``/``upper`` are declared bounds (numbers, in the declared unit), facts unless ``enforced``.
+    ``init`` is the value at the start, in the declared unit.
+    """
+
+    init: Expr
+    lower: float | None = None
+    upper: float | None = None
+    enforced: bool = False
+    kind: Literal["state", "sink", "accumulator"] = "state"
+
+
+@dataclass(frozen=True)
+class Flux:
+    """Material that moves: ``rate`` (of the source's unit per time) leaves ``source``, ``coefficient``
+    times it enters each target. Kept for the mass balance and the diagram; the drift holds it already.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    source: Ref | None
+    targets: tuple[tuple[Expr, Ref], ...]
+    rate: Expr
+    doc: str = ""
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Ode:
+    """Deterministic dynamics: d state/dt for every state, in the state's unit per time unit."""
+
+    drift: Mapping[str, Expr]
+
+
+Dynamics = Ode  # later issues add Sde and Map
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A functional of the path over (start, t] of each observation row; see ``WindowValue``.
+
+    ``integral``: of ``expr`` over time (the windows pass turns ``expr`` into a reference to an
+    accumulator state, and the value into its change). ``mean``: that divided by the duration.
+    ``change``: value of ``expr`` at t minus its value at the window's start.
+    ``length`` belongs to ``past`` and is in the time variable's unit.
+    """
+
+    name: str
+    kind: Literal["integral", "mean", "change"]
+    span_kind: Literal["since last", "since start", "past", "interval"]
+    expr: Expr
+    length: Expr | None = None
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation(Quantity):
+    """An observation operator with its error law, for the data column ``column``."""
+
+    law: Law
+    column: str
+    windows: tuple[Window, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Quantity):
+    """A derived quantity carried into the results; ``expr`` is in the declared (or coherent) unit."""
+
+    expr: Expr
+    stage: Stage | None = None
+
+
+@dataclass(frozen=True)
+class Time:
+    """The independent variable. Numbers are in its unit; ``step`` belongs to stochastic paths."""
+
+    name: str
+    unit: Unit
+    start: float = 0.0
+    stop: float | None = None
+    step: float | None = None
+    forcing_at: Literal["start", "end"] = "start"
+    origin: str | None = None
+    column: str | None = None
+    scheme: str | None = None
+    doc: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    name: str
+    doc: str = ""
+    text: str = field(default="", compare=False, repr=False)
+    path: str = field(default="<model>", compare=False)
+    system: CoherentSystem
+    time: Time
+    dims: Mapping[str, Dim]
+    parameters: tuple[Parameter, ...]
+    joints: tuple[Joint, ...] = ()
+    covariates: tuple[Covariate, ...] = ()
+    forcings: tuple[Forcing, ...] = ()
+    definitions: tuple[Definition | Root, ...] = ()
+    states: tuple[State, ...] = ()
+    fluxes: tuple[Flux, ...] = ()
+    dynamics: Dynamics = field(default_factory=lambda: Ode({}))
+    observations: tuple[Observation, ...] = ()
+    reports: tuple[Report, ...] = ()
+
+    def replace(self, **changes: object) -> Model:
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def quantities(self) -> Iterator[Quantity]:
+        """Everything an expression can refer to by name, roots apart."""
+        yield from self.parameters
+        yield from self.covariates
+        yield from self.forcings
+        yield from (d for d in self.definitions if isinstance(d, Definition))
+        yield from self.states
+
+    def quantity(self, name: str) -> Quantity:
+        return next(q for q in self.quantities() if q.name == name)
+
+    def state(self, name: str) -> State:
+        return next(s for s in self.states if s.name == name)

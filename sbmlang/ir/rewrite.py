@@ -1,0 +1,72 @@
+"""Changing every expression of a model in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from sbmlang.ir.model import (
+    Argument,
+    Definition,
+    Flux,
+    Joint,
+    Law,
+    Model,
+    Observation,
+    Ode,
+    Parameter,
+    Root,
+    Window,
+)
+from sbmlang.ir.symbols import Expr
+
+Change = Callable[[Expr], Expr]
+
+
+def rewrite(model: Model, change: Change) -> Model:
+    """``model`` with ``change`` applied to each of its expressions."""
+    return model.replace(
+        parameters=tuple(_parameter(p, change) for p in model.parameters),
+        joints=tuple(Joint(j.name, j.members, _law(j.law, change), j.span) for j in model.joints),
+        definitions=tuple(_definition(d, change) for d in model.definitions),
+        states=tuple(replace(s, init=change(s.init)) for s in model.states),
+        fluxes=tuple(_flux(f, change) for f in model.fluxes),
+        dynamics=Ode({name: change(e) for name, e in model.dynamics.drift.items()}),
+        observations=tuple(_observation(o, change) for o in model.observations),
+        reports=tuple(replace(r, expr=change(r.expr)) for r in model.reports),
+    )
+
+
+def _argument(value: Argument, change: Change) -> Argument:
+    return tuple(_argument(v, change) for v in value) if isinstance(value, tuple) else change(value)
+
+
+def _law(law: Law, change: Change) -> Law:
+    return Law(law.family, {name: _argument(value, change) for name, value in law.args.items()})
+
+
+def _parameter(p: Parameter, change: Change) -> Parameter:
+    return replace(
+        p,
+        law=p.law and _law(p.law, change),
+        lower=None if p.lower is None else change(p.lower),
+        upper=None if p.upper is None else change(p.upper),
+    )
+
+
+def _definition(d: Definition | Root, change: Change) -> Definition | Root:
+    if isinstance(d, Root):
+        return replace(d, residuals=tuple(map(change, d.residuals)))
+    return replace(d, expr=change(d.expr))
+
+
+def _flux(f: Flux, change: Change) -> Flux:
+    return replace(f, rate=change(f.rate), targets=tuple((change(c), pool) for c, pool in f.targets))
+
+
+def _window(w: Window, change: Change) -> Window:
+    return replace(w, expr=change(w.expr), length=None if w.length is None else change(w.length))
+
+
+def _observation(o: Observation, change: Change) -> Observation:
+    return replace(o, law=_law(o.law, change), windows=tuple(_window(w, change) for w in o.windows))

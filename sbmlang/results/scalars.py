@@ -1,0 +1,86 @@
+"""The scalar unknowns of a group, one by one, with their labels, and how well their chains agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from arviz_stats.base import array_stats
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scalar:
+    """One component of a parameter or report: ``label`` is ``k[clay]``, ``draws`` has shape (chain, draw).
+
+    ``unit`` is empty for a dimensionless one.
+    """
+
+    name: str
+    label: str
+    unit: str
+    doc: str
+    role: str
+    draws: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Convergence:
+    """Per scalar, shape (scalar,): rank-normalised split R-hat, effective sample sizes, MCSE of the mean.
+
+    NaN where it cannot be computed: draws that are constant or not finite, fewer than four draws, and for
+    R-hat fewer than two chains. After Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021).
+    """
+
+    r_hat: Floats
+    ess_bulk: Floats
+    ess_tail: Floats
+    mcse_mean: Floats
+
+
+def scalars(group: xr.Dataset, roles: Sequence[str] = ("parameter", "report")) -> Iterator[Scalar]:
+    """The scalars of a group in its order; variables along time or rows are passed over."""
+    for name, variable in group.data_vars.items():
+        role = str(variable.attrs.get("role", "parameter"))
+        extra = [str(d) for d in variable.dims if d not in ("chain", "draw")]
+        if role not in roles or any(d == "time" or d.endswith("_row") for d in extra):
+            continue
+        values = variable.transpose("chain", "draw", ...).values.astype(np.float64)
+        for index in np.ndindex(values.shape[2:]):
+            members = [str(variable[d].values[i]) for d, i in zip(extra, index, strict=True)]
+            label = f"{name}[{', '.join(members)}]" if members else str(name)
+            yield Scalar(
+                str(name), label, unit_of(variable), str(variable.attrs.get("long_name", "")), role,
+                values[(slice(None), slice(None), *index)],
+            )  # fmt: skip
+
+
+def unit_of(variable: xr.DataArray) -> str:
+    """The unit as it is shown: nothing for a dimensionless quantity."""
+    unit = str(variable.attrs.get("units", ""))
+    return "" if unit == "1" else unit
+
+
+def moves(draws: Floats) -> bool:
+    """Whether draws are finite and not all the same."""
+    return bool(np.isfinite(draws).all() and np.ptp(draws) > 0)
+
+
+def convergence(items: Sequence[Scalar]) -> Convergence:
+    """R-hat, effective sample sizes and MCSE of scalars with equally many chains and draws."""
+    nothing = np.full(len(items), np.nan)
+    result = Convergence(nothing.copy(), nothing.copy(), nothing.copy(), nothing.copy())
+    usable = np.array([moves(s.draws) and s.draws.shape[1] >= 4 for s in items], dtype=bool)
+    if not usable.any():
+        return result
+    draws = np.stack([s.draws for s, good in zip(items, usable, strict=True) if good])
+    if draws.shape[1] >= 2:
+        result.r_hat[usable] = array_stats.rhat(draws, method="rank")
+    result.ess_bulk[usable] = array_stats.ess(draws, method="bulk")
+    result.ess_tail[usable] = array_stats.ess(draws, method="tail", prob=0.9)
+    result.mcse_mean[usable] = array_stats.mcse(draws, method="mean")
+    return result

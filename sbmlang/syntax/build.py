@@ -1,0 +1,315 @@
+"""lark's trees of statements into syntax nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from lark import Token, Tree, v_args
+from lark.exceptions import VisitError
+from lark.tree import Meta
+
+from sbmlang.errors import Label, SbmError, error
+from sbmlang.source import Source, Span
+from sbmlang.syntax import ast
+from sbmlang.syntax.build_expr import ExpressionBuilder
+from sbmlang.syntax.statements import STATEMENTS
+
+Declared = tuple[tuple[ast.IndexName, ...], ast.UnitExpr | None]
+
+
+def build(
+    tree: Tree[Token], source: Source, offset: int, index_names: frozenset[str]
+) -> tuple[ast.Statement, ...]:
+    """The statements of one statement's tree: several only for ``unit a, b``.
+
+    Raises ``SbmError`` for what the grammar lets through and the language does not.
+    """
+    try:
+        built = StatementBuilder(source, offset, index_names).transform(tree)
+    except VisitError as wrapped:
+        raise wrapped.orig_exc from None
+    return built if isinstance(built, tuple) else (built,)
+
+
+def build_unit(tree: Tree[Token], source: Source) -> ast.UnitExpr:
+    """The unit of a tree that was read from the whole of ``source``.
+
+    Raises ``SbmError`` for a power that no unit has.
+    """
+    try:
+        unit: ast.UnitExpr = ExpressionBuilder(source).transform(tree)
+    except VisitError as wrapped:
+        raise wrapped.orig_exc from None
+    return unit
+
+
+@dataclass(frozen=True)
+class _Bracket:
+    """A bracket of a declaration, not yet known to be an index or a unit."""
+
+    items: tuple[ast.UnitExpr, ...]
+    span: Span
+
+
+class _Option(NamedTuple):
+    """A clause such as ``step 1 [hour]``: what it sets, to what, and where."""
+
+    key: str
+    value: Any
+    span: Span
+
+
+@v_args(meta=True)
+class StatementBuilder(ExpressionBuilder):
+    def __init__(self, source: Source, offset: int, index_names: frozenset[str]):
+        super().__init__(source, offset)
+        self._index_names = index_names
+
+    # --- brackets, options, texts ---
+
+    def bracket(self, meta: Meta, children: list[ast.UnitExpr]) -> _Bracket:
+        return _Bracket(tuple(children), self._span(meta))
+
+    def brackets(self, meta: Meta, children: list[_Bracket]) -> Declared:
+        """Index and unit of a declaration: a bracket that holds only declared index names is the index."""
+        index: tuple[ast.IndexName, ...] = ()
+        unit: ast.UnitExpr | None = None
+        for bracket in children:
+            if self._is_index(bracket):
+                _only_once(bool(index), "the index", bracket.span, help="write one bracket: [site, layer]")
+                if unit:
+                    help = f"write {bracket.span.text} {children[0].span.text}"
+                    raise SbmError(error("E113", "the index comes before the unit", bracket.span, help=help))
+                index = tuple(ast.IndexName(f.name, f.span) for u in bracket.items for f in u.factors)
+            else:
+                _only_once(unit is not None, "the unit", bracket.span, help="write one bracket: [mg/g/day]")
+                unit = self._as_unit(bracket)
+        return index, unit
+
+    def _is_index(self, bracket: _Bracket) -> bool:
+        return all(
+            len(u.factors) == 1 and u.factors[0].power == 1 and u.factors[0].name in self._index_names
+            for u in bracket.items
+        )
+
+    def _as_unit(self, bracket: _Bracket) -> ast.UnitExpr:
+        if len(bracket.items) == 1:
+            return replace(bracket.items[0], span=bracket.span)
+        unknown = [u for u in bracket.items if u.span.text not in self._index_names]
+        raise SbmError(
+            error(
+                "E113",
+                f"this bracket is no index: '{unknown[0].span.text}' is not a declared index",
+                unknown[0].span,
+                help=f"declare it: index {unknown[0].span.text} = 1..5  (a unit has no comma)",
+            )
+        )
+
+    def _no_index(self, declared: Declared, what: str) -> ast.UnitExpr | None:
+        index, unit = declared
+        if index:
+            raise SbmError(error("E113", f"{what} has no index", index[0].span))
+        return unit
+
+    def _options(self, options: Iterable[_Option]) -> dict[str, Any]:
+        found: dict[str, _Option] = {}
+        for option in options:
+            if option.key in found:
+                first = Label(found[option.key].span, "first here")
+                raise SbmError(error("E110", f"`{option.key}` is given twice", option.span, first))
+            found[option.key] = option
+        return {o.key: o.value for o in found.values()}
+
+    def column(self, meta: Meta, children: list[Token]) -> _Option:
+        return _Option("column", _text(children[0]), self._span(meta))
+
+    # --- statements ---
+
+    def model(self, meta: Meta, children: list[Token | None]) -> ast.ModelDecl:
+        name, doc = children
+        assert name is not None
+        return ast.ModelDecl(str(name), _text(doc), self._span(name), self._span(meta))
+
+    def unit_item(self, meta: Meta, children: Any) -> ast.UnitDecl:
+        name, definition = children
+        return ast.UnitDecl(str(name), definition, self._span(name), self._span(meta))
+
+    def unit_decl(self, meta: Meta, children: Any) -> tuple[ast.UnitDecl, ...]:
+        *items, doc = children
+        if len(items) == 1:
+            return (replace(items[0], span=self._span(meta), doc=_text(doc)),)
+        return tuple(replace(item, doc=_text(doc)) for item in items)
+
+    def time(self, meta: Meta, children: Any) -> ast.TimeDecl:
+        name, declared, options, doc = children
+        unit = self._no_index(declared, "the time")
+        start, stop = options.get("from", (None, None))
+        return ast.TimeDecl(
+            str(name), unit, options.get("step"), start, stop, options.get("forcing at"),
+            options.get("origin"), options.get("column"), options.get("scheme"), _text(doc),
+            self._span(name), self._span(meta),
+        )  # fmt: skip
+
+    def time_options(self, meta: Meta, children: list[_Option]) -> dict[str, Any]:
+        return self._options(children)
+
+    def step(self, meta: Meta, children: list[ast.Expr]) -> _Option:
+        return _Option("step", children[0], self._span(meta))
+
+    def range(self, meta: Meta, children: list[ast.Expr]) -> _Option:
+        start, stop = children
+        return _Option("from", (start, stop), self._span(meta))
+
+    def forcing_at(self, meta: Meta, children: list[Token]) -> _Option:
+        return _Option("forcing at", children[0].split()[-1], self._span(meta))
+
+    def origin(self, meta: Meta, children: list[Token]) -> _Option:
+        return _Option("origin", str(children[0]), self._span(meta))
+
+    def scheme(self, meta: Meta, children: list[Token]) -> _Option:
+        return _Option("scheme", str(children[0]), self._span(meta))
+
+    def index(self, meta: Meta, children: Any) -> ast.IndexDecl:
+        name, (first, last, members), cyclic, doc = children
+        return ast.IndexDecl(
+            str(name), first, last, members, cyclic is not None, _text(doc),
+            self._span(name), self._span(meta),
+        )  # fmt: skip
+
+    def int_range(self, meta: Meta, children: list[int]) -> tuple[int, int, None]:
+        first, last = children
+        return first, last, None
+
+    def member_set(self, meta: Meta, children: list[Token]) -> tuple[None, None, tuple[str, ...]]:
+        return None, None, tuple(_text(m) if m.type == "STRING" else str(m) for m in children)
+
+    def from_data(self, meta: Meta, children: list[Any]) -> tuple[None, None, None]:
+        return None, None, None
+
+    def const(self, meta: Meta, children: Any) -> ast.ConstDecl:
+        name, declared, value, doc = children
+        return ast.ConstDecl(str(name), *declared, value, _text(doc), self._span(name), self._span(meta))
+
+    def data(self, meta: Meta, children: Any) -> ast.DataDecl:
+        name, declared, column, doc = children
+        return ast.DataDecl(
+            str(name), *declared, column and column.value, _text(doc), self._span(name), self._span(meta)
+        )
+
+    def forcing(self, meta: Meta, children: Any) -> ast.ForcingDecl:
+        name, declared, value, doc = children
+        return ast.ForcingDecl(
+            str(name), *declared, value, None, None, _text(doc), self._span(name), self._span(meta)
+        )
+
+    def forcing_data(self, meta: Meta, children: Any) -> ast.ForcingDecl:
+        name, declared, options, doc = children
+        return ast.ForcingDecl(
+            str(name), *declared, None, options.get("interpolation"), options.get("column"), _text(doc),
+            self._span(name), self._span(meta),
+        )  # fmt: skip
+
+    def from_options(self, meta: Meta, children: list[_Option]) -> dict[str, Any]:
+        return self._options(children)
+
+    def interpolation(self, meta: Meta, children: list[Token]) -> _Option:
+        return _Option("interpolation", str(children[0]), self._span(meta))
+
+    def param(self, meta: Meta, children: Any) -> ast.ParamDecl:
+        name, declared, prior, doc = children
+        one = ast.ParamName(str(name), *declared, _text(doc), self._span(name))
+        return ast.ParamDecl((one,), False, prior, _text(doc), self._span(meta))
+
+    def joint(self, meta: Meta, children: Any) -> ast.ParamDecl:
+        *names, prior, doc = children
+        return ast.ParamDecl(tuple(names), True, prior, _text(doc), self._span(meta))
+
+    def joint_name(self, meta: Meta, children: Any) -> ast.ParamName:
+        name, declared, doc = children
+        return ast.ParamName(str(name), *declared, _text(doc), self._span(name))
+
+    def fn(self, meta: Meta, children: Any) -> ast.FnDecl:
+        name, params, body, doc = children
+        return ast.FnDecl(str(name), params, body, _text(doc), self._span(name), self._span(meta))
+
+    def parameters(self, meta: Meta, children: list[Token | None]) -> tuple[str, ...]:
+        return tuple(str(name) for name in children if name is not None)
+
+    def let(self, meta: Meta, children: Any) -> ast.LetDecl:
+        name, declared, value, doc = children
+        return ast.LetDecl(str(name), *declared, value, _text(doc), self._span(name), self._span(meta))
+
+    def state(self, meta: Meta, children: Any) -> ast.StateDecl:
+        name, declared, bounds, doc = children
+        return ast.StateDecl(
+            str(name), *declared, bounds.get("lower bound"), bounds.get("upper bound"),
+            "enforced" in bounds, _text(doc), self._span(name), self._span(meta),
+        )  # fmt: skip
+
+    def bounds(self, meta: Meta, children: list[tuple[_Option, ...]]) -> dict[str, Any]:
+        return self._options(option for options in children for option in options)
+
+    def one_sided(self, meta: Meta, children: Any) -> tuple[_Option, ...]:
+        operator, value = children
+        match operator.value:
+            case ">=" | ">":
+                return (_Option("lower bound", value, self._span(meta)),)
+            case "<=" | "<":
+                return (_Option("upper bound", value, self._span(meta)),)
+        help = f"the form is: {STATEMENTS['state']}  (or in (0, 1))"
+        raise SbmError(error("E101", f"'{operator}' does not bound a state", self._span(operator), help=help))
+
+    def within(self, meta: Meta, children: list[ast.Expr]) -> tuple[_Option, ...]:
+        span = self._span(meta)
+        return _Option("lower bound", children[0], span), _Option("upper bound", children[1], span)
+
+    def enforced(self, meta: Meta, children: list[Token]) -> tuple[_Option, ...]:
+        return (_Option("enforced", True, self._span(meta)),)
+
+    def sink(self, meta: Meta, children: Any) -> ast.SinkDecl:
+        name, declared, doc = children
+        return ast.SinkDecl(str(name), *declared, _text(doc), self._span(name), self._span(meta))
+
+    def flux(self, meta: Meta, children: Any) -> ast.FluxDecl:
+        name, (index, unit), source, target, rate, doc = children
+        if unit:
+            help = "a flux has the unit of its source per unit of time; leave the bracket out"
+            raise SbmError(error("E113", "a flux takes no unit, and this is no index", unit.span, help=help))
+        return ast.FluxDecl(
+            str(name), index, source, target, rate, _text(doc), self._span(name), self._span(meta)
+        )
+
+    def drift(self, meta: Meta, children: Any) -> ast.DriftDecl:
+        state, denominator, value, doc = children
+        return ast.DriftDecl(state, str(denominator), value, _text(doc), self._span(meta))
+
+    def init(self, meta: Meta, children: Any) -> ast.InitDecl:
+        state, value, doc = children
+        return ast.InitDecl(state, value, None, _text(doc), self._span(meta))
+
+    def init_law(self, meta: Meta, children: Any) -> ast.InitDecl:
+        state, law, doc = children
+        return ast.InitDecl(state, None, law, _text(doc), self._span(meta))
+
+    def observe(self, meta: Meta, children: Any) -> ast.ObserveDecl:
+        name, declared, before, law, after, doc = children
+        options = self._options(o for o in (before, after) if o)
+        return ast.ObserveDecl(
+            str(name), *declared, options.get("column"), law, _text(doc), self._span(name), self._span(meta)
+        )
+
+    def report(self, meta: Meta, children: Any) -> ast.ReportDecl:
+        name, declared, value, doc = children
+        return ast.ReportDecl(str(name), *declared, value, _text(doc), self._span(name), self._span(meta))
+
+
+def _only_once(again: bool, what: str, span: Span, help: str) -> None:
+    if again:
+        raise SbmError(error("E110", f"{what} is given twice", span, help=help))
+
+
+def _text(token: Token | None) -> str:
+    r"""The words of a quoted text; ``\"`` stands for a quote, any other backslash for itself (LaTeX)."""
+    return token[1:-1].replace('\\"', '"') if token else ""

@@ -51,4 +51,4 @@ bench: $(VENV)/.installed-dev  ## run every script in benchmarks/
 
 clean:  ## remove what was built and cached (the environment in .venv stays)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find sbmlang grammars backends tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

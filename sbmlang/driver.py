@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sbmlang import registry
-from sbmlang.check import check
+from sbmlang.check import Checked, check
 from sbmlang.errors import Diagnostic, SbmError, error
-from sbmlang.library.units import Unit, Units
+from sbmlang.library.units import OffsetInProduct, Unit, Units, UnknownUnit
 from sbmlang.protocols import Program
 from sbmlang.source import Source
-from sbmlang.syntax import parse
+from sbmlang.syntax import parse, parse_unit
 
 if TYPE_CHECKING:
     from sbmlang import ir
@@ -28,6 +27,7 @@ class Model:
 
     source: Source
     checked: ir.Model
+    units: Units = field(repr=False, compare=False)
     diagnostics: tuple[Diagnostic, ...] = field(default=())
 
     @cached_property
@@ -62,7 +62,13 @@ class Model:
 
         Raises ``SbmError`` E302, E303.
         """
-        return parse_unit(self.checked, text)
+        written = parse_unit(text)
+        try:
+            return self.units.product([(f.name, f.power) for f in written.factors], text)
+        except UnknownUnit as unknown:
+            raise SbmError(error("E302", f"unknown unit '{unknown.name}'", help=unknown.help)) from None
+        except OffsetInProduct as offset:
+            raise SbmError(error("E303", f"'{offset}' cannot be part of the unit '{text}'", help="use K")) from None
 
 
 def load(path: str | Path) -> Model:
@@ -78,17 +84,15 @@ def loads(text: str, name: str = "<text>") -> Model:
     return _analysed(Source(name, text))
 
 
-def analyse(source: Source) -> tuple[ir.Model | None, tuple[Diagnostic, ...]]:
-    """The checked model (None after an error) and all diagnostics of a text; never raises for a text."""
+def analyse(source: Source) -> Checked:
+    """Everything that checking a text gives; never raises for a text."""
     program, syntax = parse(source)
-    if any(not d.is_warning for d in syntax) and not program.statements:
-        return None, syntax
-    model, found = check(program)
-    failed = any(not d.is_warning for d in (*syntax, *found))
-    if any(not d.is_warning for d in syntax):
-        # What a broken statement would have declared is missing: only the syntax errors are certain.
-        found = tuple(d for d in found if not _may_follow(d))
-    return (None if failed else model), (*syntax, *found)
+    checked = check(program)
+    if not syntax:
+        return checked
+    # What a broken statement would have declared is missing: only what that cannot cause is certain.
+    found = (d for d in checked.diagnostics if not _may_follow(d))
+    return Checked(None, (*syntax, *found), checked.units)
 
 
 def _may_follow(diagnostic: Diagnostic) -> bool:
@@ -97,10 +101,10 @@ def _may_follow(diagnostic: Diagnostic) -> bool:
 
 
 def _analysed(source: Source) -> Model:
-    model, diagnostics = analyse(source)
-    if model is None:
-        raise SbmError(diagnostics)
-    return Model(source, model, diagnostics)
+    checked = analyse(source)
+    if checked.model is None:
+        raise SbmError(checked.diagnostics)
+    return Model(source, checked.model, checked.units, checked.diagnostics)
 
 
 def read_source(path: str | Path) -> Source:
@@ -138,13 +142,3 @@ def read_data(model: Model, *tables: Any, forcing: Any = None) -> Dataset:
     from sbmlang.data import read_data as read
 
     return read(model.ir, *tables, forcing=forcing, parse_unit=model.parse_unit)
-
-
-def parse_unit(model: ir.Model, text: str) -> Unit:
-    from sbmlang.check.units import file_units, resolve
-    from sbmlang.syntax import parse_unit as parse_text
-
-    return resolve(file_units(model), parse_text(text), text)
-
-
-__all__ = ["Mapping", "Model", "Units", "analyse", "load", "loads", "parse_unit", "read_data", "read_source"]

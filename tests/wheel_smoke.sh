@@ -46,3 +46,4 @@ set -x
 "$python" -m py_compile program.py
 "$sbm" explain E301 >explained.txt
 grep -q E301 explained.txt
+{ set +x; } 2>/dev/null

@@ -40,13 +40,14 @@ def forward_mode(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
         basis = jnp.eye(flat.size, dtype=flat.dtype)
         jacobian, out = jax.vmap(push, out_axes=(-1, None))(basis)
-        return out, (jacobian, unravel, rest)
+        return out, (jacobian, theta, tuple(None for _ in rest))
 
     def backward(saved: PyTree, cotangents: PyTree) -> tuple[PyTree, ...]:
-        jacobian, unravel, rest = saved
+        jacobian, theta, nothing = saved
+        unravel = ravel_pytree(theta)[1]
         floats = [c for c in jax.tree.leaves(cotangents) if _is_float(c)]
         pulled = sum(jnp.tensordot(c, j, axes=c.ndim) for c, j in zip(floats, jacobian, strict=True))
-        return (unravel(pulled), *(None for _ in rest))
+        return (unravel(pulled), *nothing)
 
     wrapped.defvjp(forward, backward)
     return wrapped

@@ -123,5 +123,5 @@ def _apply(matrix: jax.Array, vector: jax.Array) -> jax.Array:
 def _distinct(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Steps that differ by more than rounding, and which of them each step is."""
     digits = 12 - int(np.floor(np.log10(np.abs(steps).max(initial=1e-300))))
-    values, which = np.unique(np.round(steps, digits), return_inverse=True)
-    return values, which
+    _, first, which = np.unique(np.round(steps, digits), return_index=True, return_inverse=True)
+    return steps[first], which

@@ -81,8 +81,18 @@ def solve(
     return Path(jnp.where(ok, values, jnp.nan), ok, reached, solution.stats["num_steps"])
 
 
+class _Controller(diffrax.PIDController):  # type: ignore[type-arg, misc]
+    """Gives up when a rejected step shrinks to the rounding of t, as it does where a path blows up."""
+
+    def adapt_step_size(self, *args: Any, **named: Any) -> Any:
+        keep, start, end, jumped, state, result = super().adapt_step_size(*args, **named)
+        moves = end - start > 8 * jnp.finfo(float).eps * jnp.abs(start)
+        result = diffrax.RESULTS.where(keep | moves, result, diffrax.RESULTS.dt_min_reached)
+        return keep, start, end, jumped, state, result
+
+
 def _controller(rtol: float, atol: Any, jumps: jax.Array | None) -> diffrax.AbstractStepSizeController:
-    controller = diffrax.PIDController(rtol=rtol, atol=atol)
+    controller = _Controller(rtol=rtol, atol=atol)
     if jumps is None or len(jumps) == 0:
         return controller
     return diffrax.ClipStepSizeController(controller, jump_ts=jnp.asarray(jumps, float))

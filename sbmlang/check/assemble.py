@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import sympy as sp
 
@@ -29,13 +30,24 @@ from sbmlang.ir import (
     coordinate,
 )
 from sbmlang.library.distributions import DISTRIBUTIONS
-from sbmlang.library.units import NONE, ONE, CoherentSystem, Unit, UnknownUnit
+from sbmlang.library.units import NONE, ONE, CoherentSystem, Unit, Units, UnknownUnit
 from sbmlang.syntax import ast
 from sbmlang.syntax.walk import unit_expressions
 
 
-def check(program: ast.Program) -> tuple[Model | None, tuple[Diagnostic, ...]]:
-    """The model of a program (None after an error) and every diagnostic, in the order of the text."""
+@dataclass(frozen=True)
+class Checked:
+    """What checking gives: the model (None after an error), all diagnostics in the order of the text, and
+    the unit names of the file, in which data headers are read.
+    """
+
+    model: Model | None
+    diagnostics: tuple[Diagnostic, ...]
+    units: Units
+
+
+def check(program: ast.Program) -> Checked:
+    """Checks a program as a whole; never raises for what a user wrote."""
     table, found = collect(program)
     work = _Assembly(table, program)
     model = work.model()
@@ -44,7 +56,7 @@ def check(program: ast.Program) -> tuple[Model | None, tuple[Diagnostic, ...]]:
     if not failed:
         everything += order.unused(table, work.elaborator.used)
     everything.sort(key=lambda d: (d.labels[0].span.start if d.labels else -1))
-    return (None if failed else model), tuple(everything)
+    return Checked(None if failed else model, tuple(everything), work.elaborator.units)
 
 
 class _Assembly:

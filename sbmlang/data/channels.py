@@ -9,63 +9,66 @@ import numpy as np
 
 from sbmlang.data.axis import merged, on_axis
 from sbmlang.data.dataset import Channel, Floats
-from sbmlang.data.entries import Entries, Source, gather
+from sbmlang.data.entries import Entries, gather
 from sbmlang.data.findings import quoted, spans
 from sbmlang.data.names import found_columns, hints
+from sbmlang.data.reading import Reading
 from sbmlang.data.support import check_support
 from sbmlang.data.windows import window_start
 from sbmlang.ir import Observation
 
 
-def read_channels(source: Source) -> tuple[dict[str, Channel], Floats]:
+def read_channels(reading: Reading) -> tuple[dict[str, Channel], Floats]:
     """Every observation of the model (without rows if it has no data), and the grid (time,) they need.
 
     Reports E644 (no observation has a column), E645 (none has a value), W603 (some have none).
     """
-    found = {o.name: gather(source, o) for o in source.model.observations}
-    _check_presence(source, found)
+    found = {o.name: gather(reading, o) for o in reading.model.observations}
+    _check_presence(reading, found)
     entries = {name: e for name, e in found.items() if e is not None}
-    for channel in source.model.observations:
+    for channel in reading.model.observations:
         if channel.name in entries:
-            check_support(source, channel, entries[channel.name])
-    start = source.model.time.start
+            check_support(reading, channel, entries[channel.name])
+    start = reading.model.time.start
     axis = merged(np.concatenate([[start], *(e.time for e in entries.values())]))
-    channels = {o.name: _channel(source, o, entries.get(o.name), axis) for o in source.model.observations}
+    channels = {o.name: _channel(reading, o, entries.get(o.name), axis) for o in reading.model.observations}
     grid = merged(np.concatenate([[], *(x for c in channels.values() for x in (c.time, *c.start.values()))]))
     grid = grid[np.isfinite(grid)]
-    return {name: _snapped(c, grid) for name, c in channels.items()}, grid
+    return {name: snapped(c, grid) for name, c in channels.items()}, grid
 
 
-def _channel(source: Source, channel: Observation, entries: Entries | None, axis: Floats) -> Channel:
+def _channel(reading: Reading, channel: Observation, entries: Entries | None, axis: Floats) -> Channel:
     if entries is None:
         return no_rows(channel)
     entries = replace(entries, time=on_axis(axis, entries.time))
     keys = [entries.index[d] for d in channel.dims]
     entries = entries.at(np.lexsort([entries.time, *reversed(keys)]))
-    start = {w.name: window_start(source, channel, w, entries) for w in channel.windows}
+    start = {w.name: window_start(reading, channel, w, entries) for w in channel.windows}
     return Channel(entries.time, entries.value, dict(entries.index), start)
 
 
 def no_rows(channel: Observation) -> Channel:
+    """The channel of an observation without data."""
     none = np.array([], dtype=np.float64)
     index = {d: np.array([], dtype=np.int64) for d in channel.dims}
     return Channel(none, none, index, {w.name: none for w in channel.windows})
 
 
-def _snapped(channel: Channel, grid: Floats) -> Channel:
+def snapped(channel: Channel, grid: Floats) -> Channel:
+    """The channel with its times exactly as the grid has them."""
     start = {w: on_axis(grid, t) for w, t in channel.start.items()}
     return replace(channel, time=on_axis(grid, channel.time), start=start)
 
 
-def _check_presence(source: Source, found: Mapping[str, Entries | None]) -> None:
-    model, findings = source.model, source.findings
-    names = [c.name for t in source.tables for c in t.columns]
+def _check_presence(reading: Reading, found: Mapping[str, Entries | None]) -> None:
+    model, findings = reading.model, reading.findings
+    names = [c.name for t in reading.tables for c in t.columns]
     without = [o for o in model.observations if found[o.name] is None]
     if without and len(without) == len(model.observations):
         columns = [o.column for o in without]
         findings.add(
             "E644",
-            f"no observation of the model has a column: found {found_columns(source.tables)}, "
+            f"no observation of the model has a column: found {found_columns(reading.tables)}, "
             f"expected {quoted(columns)}",
             *(s for o in without for s in spans(o.span)),
             help=hints(names, columns)
@@ -87,7 +90,7 @@ def _check_presence(source: Source, found: Mapping[str, Entries | None]) -> None
             "E645",
             f"no observation has a value: every cell of {quoted(o.column for o in empty)} is empty",
             *(s for o in empty for s in spans(o.span)),
-            place=", ".join(dict.fromkeys(t.name for t in source.tables)),
+            place=", ".join(dict.fromkeys(t.name for t in reading.tables)),
             help="give at least one value",
         )
         return

@@ -32,6 +32,12 @@ class Channel:
     def __len__(self) -> int:
         return len(self.value)
 
+    @property
+    def replicates(self) -> int:
+        """How many rows repeat the time and member of another."""
+        keys = [*self.index.values(), self.time]
+        return len(self) - (np.unique(np.stack(keys, axis=1), axis=0).shape[0] if len(self) else 0)
+
 
 @dataclass(frozen=True, eq=False)
 class Series:
@@ -57,6 +63,13 @@ class Dataset:
     covariates: Mapping[str, Floats]
     grid: Floats
     notes: tuple[Diagnostic, ...] = field(default=())
+
+    def describe(self) -> tuple[str, ...]:
+        """One line for each channel: how many values, times and replicates.
+
+        ``CO2: 225 values at 15 times of 5 soil, 150 of them at a time that has one already (replicates)``.
+        """
+        return tuple(_line(name, c, self.sizes) for name, c in self.channels.items())
 
     def arrays(self) -> dict[str, Any]:
         """The nested dict of numpy arrays that generated programs take as ``data``.
@@ -84,3 +97,14 @@ class Dataset:
             "covariates": dict(self.covariates),
             "members": {dim: np.arange(size) for dim, size in self.sizes.items()},
         }
+
+
+def _line(name: str, channel: Channel, sizes: Mapping[str, int]) -> str:
+    def count(number: int, word: str) -> str:
+        return f"{number} {word}{'' if number == 1 else 's'}"
+
+    members = "".join(f" of {len(np.unique(k))} {d}" for d, k in channel.index.items())
+    times = count(len(np.unique(channel.time)), "time")
+    line = f"{name}: {count(len(channel), 'value')} at {times}{members}"
+    again = channel.replicates
+    return line + (f", {again} of them at a time that has one already (replicates)" if again else "")

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from sbmlang.data.channels import no_rows
-from sbmlang.data.dataset import Channel, Dataset, Floats
+from sbmlang.data.axis import merged
+from sbmlang.data.channels import no_rows, snapped
+from sbmlang.data.dataset import Channel, Dataset, Floats, Series
 from sbmlang.data.findings import Findings, spans
-from sbmlang.data.members import every_member, fixed_labels
+from sbmlang.data.members import Labels, every_member, fixed_labels
 from sbmlang.data.names import kind
 from sbmlang.data.windows import known_length
+from sbmlang.errors import Diagnostic
 from sbmlang.ir import Covariate, Dim, Forcing, Model, Observation
 
 POINTS = 200
@@ -41,7 +43,41 @@ def empty(
             *spans(quantity.span),
             help="give the data it is in",
         )
-    times = _default_grid(model, findings) if grid is None else np.unique(np.asarray(grid, dtype=np.float64))
+    times = default_grid(model, findings) if grid is None else given_grid(model, grid, findings)
+    notes = findings.result()
+    return designed(model, labels, times, observe=observe, notes=notes)
+
+
+def designed(
+    model: Model,
+    labels: Labels,
+    times: Floats,
+    *,
+    observe: bool,
+    forcings: Mapping[str, Series] | None = None,
+    covariates: Mapping[str, Floats] | None = None,
+    notes: tuple[Diagnostic, ...] = (),
+) -> Dataset:
+    """A dataset whose channels are planned, not measured."""
+    channels = {
+        o.name: _design(model, o, labels, times) if observe else no_rows(o) for o in model.observations
+    }
+    starts = [t for c in channels.values() for t in c.start.values()]
+    grid = merged(np.concatenate([times, *starts]))
+    return Dataset(
+        sizes={d: len(members) for d, members in labels.items()},
+        labels=labels,
+        channels={name: snapped(c, grid) for name, c in channels.items()},
+        forcings=forcings or {},
+        covariates=covariates or {},
+        grid=grid,
+        notes=notes,
+    )
+
+
+def given_grid(model: Model, grid: Any, findings: Findings) -> Floats:
+    """A grid of the caller's, sorted. Reports E693."""
+    times = np.unique(np.asarray(grid, dtype=np.float64))
     if len(times) and times[0] < model.time.start:
         findings.add(
             "E693",
@@ -49,20 +85,7 @@ def empty(
             f"{model.time.start:g} {model.time.unit}",
             help="begin it at the start",
         )
-    notes = findings.result()
-    channels = {
-        o.name: _design(model, o, labels, times) if observe else no_rows(o) for o in model.observations
-    }
-    starts = [t for c in channels.values() for t in c.start.values()]
-    return Dataset(
-        sizes={d: len(members) for d, members in labels.items()},
-        labels=labels,
-        channels=channels,
-        forcings={},
-        covariates={},
-        grid=np.unique(np.concatenate([times, *starts])),
-        notes=notes,
-    )
+    return times
 
 
 def _labels(dim: Dim, sizes: Mapping[str, int], findings: Findings) -> tuple[str, ...]:
@@ -78,9 +101,11 @@ def _labels(dim: Dim, sizes: Mapping[str, int], findings: Findings) -> tuple[str
     return tuple(str(k + 1) for k in range(sizes.get(dim.name, 0)))
 
 
-def _default_grid(model: Model, findings: Findings) -> Floats:
+def default_grid(model: Model, findings: Findings, stop: float | None = None) -> Floats:
+    """From the model's start to its stop, or to ``stop``, in its steps or at 200 even points."""
     time = model.time
-    if time.stop is None:
+    last = time.stop if time.stop is not None else stop
+    if last is None:
         findings.add(
             "E692",
             "the model has no end of time",
@@ -88,14 +113,12 @@ def _default_grid(model: Model, findings: Findings) -> Floats:
         )
         return np.array([time.start])
     if time.step is None:
-        return np.linspace(time.start, time.stop, POINTS)
-    count = int(np.floor((time.stop - time.start) / time.step * (1 + 1e-12)))
+        return np.linspace(time.start, last, POINTS)
+    count = int(np.floor((last - time.start) / time.step * (1 + 1e-12)))
     return np.asarray(time.start + time.step * np.arange(count + 1), dtype=np.float64)
 
 
-def _design(
-    model: Model, channel: Observation, labels: Mapping[str, tuple[str, ...]], times: Floats
-) -> Channel:
+def _design(model: Model, channel: Observation, labels: Labels, times: Floats) -> Channel:
     start = model.time.start
     begins: dict[str, Floats] = {}
     allowed = np.full(len(times), True)
@@ -109,7 +132,8 @@ def _design(
             begins[window.name] = np.concatenate([[start], times[:-1]])
         allowed &= (begins[window.name] >= start) & (begins[window.name] < times)
     rows = times[allowed]
-    members = np.array(list(every_member(channel, labels)), dtype=np.int64).reshape(-1, len(channel.dims))
+    every = list(every_member(channel, labels))
+    members = np.array(every, dtype=np.int64).reshape(len(every), len(channel.dims))
     return Channel(
         time=np.tile(rows, len(members)),
         value=np.full(len(rows) * len(members), np.nan),

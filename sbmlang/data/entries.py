@@ -9,28 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sbmlang.data.dataset import Floats, Ints
-from sbmlang.data.findings import Findings, spans
-from sbmlang.data.members import Labels, row_members
-from sbmlang.data.names import Columns, FromData, kind
+from sbmlang.data.findings import spans
+from sbmlang.data.members import row_members
+from sbmlang.data.names import FromData, kind
+from sbmlang.data.reading import Reading, interval_column
 from sbmlang.data.table import Column, Table, numbers
 from sbmlang.data.time import read_times, show
-from sbmlang.data.units import ParseUnit, conversion
-from sbmlang.ir import Covariate, Forcing, Model, Observation
+from sbmlang.data.units import conversion
+from sbmlang.ir import Covariate, Forcing, Observation
 
 # Sentinels that instruments and archives write for "missing"; read as numbers, but worth a word.
 _SENTINELS = (-9999.0, -999.0, -99999.0, -6999.0)
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """All tables, and what reading them shares."""
-
-    model: Model
-    tables: Sequence[Table]
-    labels: Labels
-    columns: Columns
-    parse_unit: ParseUnit
-    findings: Findings
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,22 +57,22 @@ class Entries:
         return self.at(np.all(self.members(dims) == np.array(member, dtype=np.int64), axis=1))
 
 
-def gather(source: Source, quantity: FromData) -> Entries | None:
+def gather(reading: Reading, quantity: FromData) -> Entries | None:
     """A quantity's present values from every table that has its column; None when no table has it.
 
     Reports unreadable cells (E640), infinite ones (E641), units, members, and for rows with a value the
     times (E623 none, E624 before the start, E625 beyond the end).
     """
     found = [
-        _part(source, quantity, k, table, column)
-        for k, table in enumerate(source.tables)
-        if (column := source.columns.of(table, quantity))
+        _part(reading, quantity, k, table, column)
+        for k, table in enumerate(reading.tables)
+        if (column := reading.columns.of(table, quantity))
     ]
     if not found:
         return None
     parts = [p for p in found if p is not None]
     if len(parts) < len(found):
-        source.findings.broken.add(quantity.name)
+        reading.findings.broken.add(quantity.name)
     if not parts:
         return _nothing(quantity)
     return Entries(
@@ -100,19 +89,19 @@ def _nothing(quantity: FromData) -> Entries:
     return Entries(none, none, dict.fromkeys(quantity.dims, ints), ints, ints)
 
 
-def _part(source: Source, quantity: FromData, number: int, table: Table, column: Column) -> Entries | None:
-    model, findings = source.model, source.findings
-    values = _values(source, quantity, table, column)
+def _part(reading: Reading, quantity: FromData, number: int, table: Table, column: Column) -> Entries | None:
+    model, findings = reading.model, reading.findings
+    values = _values(reading, quantity, table, column)
     times: Floats | None = np.full(len(table), np.nan)
     if not isinstance(quantity, Covariate):
-        times = row_times(source, quantity, table)
+        times = row_times(reading, quantity, table)
     present = np.full(len(table), True) if values is None else ~np.isnan(values)
     members = {
-        d: row_members(table, quantity, model.dims[d], source.labels[d], present, source.columns, findings)
+        d: row_members(table, quantity, model.dims[d], reading.labels[d], present, reading.columns, findings)
         for d in quantity.dims
     }
     if times is not None and not isinstance(quantity, Covariate):
-        present &= _timely(source, quantity, table, times, present)
+        present &= _timely(reading, quantity, table, times, present)
     index = {d: k for d, k in members.items() if k is not None}
     if values is None or times is None or len(index) < len(members):
         return None
@@ -124,20 +113,18 @@ def _part(source: Source, quantity: FromData, number: int, table: Table, column:
     )
 
 
-def row_times(source: Source, quantity: FromData, table: Table) -> Floats | None:
+def row_times(reading: Reading, quantity: FromData, table: Table) -> Floats | None:
     """Times (row,): for an observation over intervals with a column for their end, that."""
-    from sbmlang.data.windows import interval_column
-
     if isinstance(quantity, Observation) and any(w.span_kind == "interval" for w in quantity.windows):
-        end = interval_column(source, quantity, table, "end")
-        if end is not None:
+        end = interval_column(reading, quantity, table, "end")
+        if end is not None or quantity.name in reading.findings.broken:
             return end
-    return read_times(table, source.model.time, source.columns, source.parse_unit, source.findings)
+    return read_times(table, reading.model.time, reading.columns, reading.parse_unit, reading.findings)
 
 
-def _values(source: Source, quantity: FromData, table: Table, column: Column) -> Floats | None:
+def _values(reading: Reading, quantity: FromData, table: Table, column: Column) -> Floats | None:
     """Cells as numbers in the declared unit, NaN where missing; bad cells are reported and become NaN."""
-    findings = source.findings
+    findings = reading.findings
     values, bad = numbers(column.cells)
     if len(bad):
         text = str(column.cells[bad[0]])
@@ -170,7 +157,7 @@ def _values(source: Source, quantity: FromData, table: Table, column: Column) ->
                 help="leave the cells of missing values empty",
             )
     what = f"{kind(quantity)} '{quantity.name}'"
-    factors = conversion(table, column, quantity.unit, what, quantity.span, source.parse_unit, findings)
+    factors = conversion(table, column, quantity.unit, what, quantity.span, reading.parse_unit, findings)
     if factors is None:
         return None
     return values if factors == (1.0, 0.0) else factors[0] * values + factors[1]
@@ -185,10 +172,10 @@ def _number_help(text: str) -> tuple[str, ...]:
 
 
 def _timely(
-    source: Source, quantity: FromData, table: Table, times: Floats, present: NDArray[np.bool_]
+    reading: Reading, quantity: FromData, table: Table, times: Floats, present: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Rows with a usable time. A forcing may begin before the model and go on after it."""
-    time, findings = source.model.time, source.findings
+    time, findings = reading.model.time, reading.findings
     none = np.flatnonzero(present & np.isnan(times))
     if len(none):
         findings.add(

@@ -101,8 +101,7 @@ def cells(values: Any) -> Cells:
     zone = getattr(getattr(values, "dtype", None), "tz", None)
     if zone is not None:
         values = values.dt.tz_convert("UTC").dt.tz_localize(None)
-    masked = isinstance(values, np.ma.MaskedArray)
-    array = np.atleast_1d(values.astype(object).filled(None) if masked else _array(values))
+    array = np.atleast_1d(_array(values))
     if array.ndim > 1:
         raise SbmError(
             error(
@@ -124,7 +123,11 @@ def cells(values: Any) -> Cells:
 
 
 def _array(values: Any) -> Cells:
-    """pandas' nullable numbers keep their missing cells as NaN; anything else as numpy sees it."""
+    """As numpy sees it, but with missing cells kept missing: pandas' nullable numbers, masked arrays."""
+    if isinstance(values, np.ma.MaskedArray):
+        objects = values.data.astype(object)
+        objects[np.ma.getmaskarray(values)] = None
+        return objects
     kind = getattr(getattr(values, "dtype", None), "kind", "")
     if kind in "iufb" and kind and hasattr(values, "to_numpy"):
         numbers: Cells = values.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -135,6 +138,4 @@ def _array(values: Any) -> Cells:
 
 
 def _text(value: Any) -> str:
-    if value is None or value != value:
-        return ""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -1,4 +1,4 @@
-"""``read_data``: tables to a ``Dataset`` on the model's time axis."""
+"""Tables to a ``Dataset`` on the model's time axis."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import Any
 
 from sbmlang.data.channels import read_channels
 from sbmlang.data.covariates import read_covariate
-from sbmlang.data.dataset import Dataset
-from sbmlang.data.entries import Source
+from sbmlang.data.dataset import Dataset, Floats, Series
+from sbmlang.data.empty import default_grid, designed, given_grid
+from sbmlang.data.entries import gather
 from sbmlang.data.findings import Findings
 from sbmlang.data.forcing import read_forcing
 from sbmlang.data.long import widen
 from sbmlang.data.members import all_labels
 from sbmlang.data.memory import open_table
 from sbmlang.data.names import Columns, column_names
+from sbmlang.data.reading import Reading
 from sbmlang.data.table import Table, labels
 from sbmlang.data.units import ParseUnit
 from sbmlang.errors import SbmError, error
@@ -31,30 +33,61 @@ def read_data(model: Model, *tables: Any, forcing: Any = None, parse_unit: Parse
 
     Raises ``SbmError`` with every problem of every table (E6xx); warnings (W6xx) are the result's ``notes``.
     """
+    reading = _reading(model, _all_tables(tables, forcing), parse_unit)
+    channels, grid = read_channels(reading)
+    forcings, covariates = _inputs(reading, float(grid[-1]) if len(grid) else model.time.start)
+    reading.columns.unused(reading.tables, reading.findings)
+    notes = reading.findings.result()
+    sizes = {d: len(members) for d, members in reading.labels.items()}
+    return Dataset(sizes, reading.labels, channels, forcings, covariates, grid, notes)
+
+
+def read_inputs(
+    model: Model, *tables: Any, grid: Any = None, observe: bool = False, parse_unit: ParseUnit
+) -> Dataset:
+    """The forcings and covariates alone, to simulate or predict where nothing was observed.
+
+    ``grid`` and ``observe`` are as for ``empty``; without a grid and without a stop in the model, the grid
+    goes as far as all forcings do.
+    """
+    reading = _reading(model, _all_tables(tables, None), parse_unit)
+    last = [e.time.max() for f in model.forcings if (e := gather(reading, f)) is not None and len(e)]
+    if grid is None:
+        times = default_grid(model, reading.findings, float(min(last)) if last else None)
+    else:
+        times = given_grid(model, grid, reading.findings)
+    forcings, covariates = _inputs(reading, float(times[-1]) if len(times) else model.time.start)
+    return designed(
+        model,
+        reading.labels,
+        times,
+        observe=observe,
+        forcings=forcings,
+        covariates=covariates,
+        notes=reading.findings.result(),
+    )
+
+
+def _reading(model: Model, tables: Sequence[Any], parse_unit: ParseUnit) -> Reading:
+    """The opened tables. Gives up here if one cannot be opened: what it held is then unknown."""
     findings = Findings()
-    opened = _open(_all_tables(tables, forcing), findings)
+    opened = _open(tables, findings)
     for table in opened:
         _identical_rows(table, findings)
     wide = [w for t in opened for w in widen(t, column_names(model))]
-    if findings.failed():  # what a table would have held is unknown, and so is what the others lack
+    if findings.failed():
         findings.result()
     columns = Columns(model)
-    source = Source(model, wide, all_labels(model, wide, columns, findings), columns, parse_unit, findings)
-    channels, grid = read_channels(source)
-    stop = model.time.stop if model.time.stop is not None else model.time.start
-    end = float(grid[-1]) if len(grid) else stop
-    forcings = {f.name: read_forcing(source, f, end) for f in model.forcings}
-    covariates = {c.name: read_covariate(source, c) for c in model.covariates}
-    columns.unused(wide, findings)
-    notes = findings.result()
-    return Dataset(
-        sizes={d: len(members) for d, members in source.labels.items()},
-        labels=source.labels,
-        channels=channels,
-        forcings={name: s for name, s in forcings.items() if s is not None},
-        covariates={name: v for name, v in covariates.items() if v is not None},
-        grid=grid,
-        notes=notes,
+    return Reading(model, wide, all_labels(model, wide, columns, findings), columns, parse_unit, findings)
+
+
+def _inputs(reading: Reading, end: float) -> tuple[dict[str, Series], dict[str, Floats]]:
+    """What was read of the forcings, which have to reach ``end``, and of the covariates."""
+    forcings = {f.name: read_forcing(reading, f, end) for f in reading.model.forcings}
+    covariates = {c.name: read_covariate(reading, c) for c in reading.model.covariates}
+    return (
+        {name: series for name, series in forcings.items() if series is not None},
+        {name: values for name, values in covariates.items() if values is not None},
     )
 
 

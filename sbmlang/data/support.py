@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from sbmlang.data.entries import Entries, Source
+from sbmlang.data.entries import Entries
 from sbmlang.data.findings import spans
+from sbmlang.data.reading import Reading
 from sbmlang.ir import Observation
 from sbmlang.library.distributions import DISTRIBUTIONS
 from sbmlang.library.family import constant
 
 
-def check_support(source: Source, channel: Observation, entries: Entries) -> None:
+def check_support(reading: Reading, channel: Observation, entries: Entries) -> None:
     """Reports E642 (outside the law's support) and E643 (no whole number for a law of counts).
 
     Ends of the support that depend on parameters are left to the density.
@@ -26,7 +27,7 @@ def check_support(source: Source, channel: Observation, entries: Entries) -> Non
         outside |= value > upper if family.closed else value >= upper
     allowed = _interval(lower, upper, family.closed)
     _report(
-        source,
+        reading,
         channel,
         entries.at(outside),
         "E642",
@@ -36,7 +37,7 @@ def check_support(source: Source, channel: Observation, entries: Entries) -> Non
     if family.discrete:
         broken = (value != np.round(value)) & ~outside
         _report(
-            source,
+            reading,
             channel,
             entries.at(broken),
             "E643",
@@ -51,21 +52,25 @@ def _interval(lower: float | None, upper: float | None, closed: bool) -> str:
             return f"from {lower:g} to {upper:g}" if closed else f"between {lower:g} and {upper:g}"
         case float(), None, _:
             return f"of at least {lower:g}" if closed else f"above {lower:g}"
+        case None, None, _:
+            return "on the real line"
         case _:
             return f"of at most {upper:g}" if closed else f"below {upper:g}"
 
 
-def _report(source: Source, channel: Observation, bad: Entries, code: str, expected: str, help: str) -> None:
+def _report(
+    reading: Reading, channel: Observation, bad: Entries, code: str, expected: str, help: str
+) -> None:
     if not len(bad):
         return
-    table = source.tables[bad.table[0]]
+    table = reading.tables[bad.table[0]]
     same = bad.row[bad.table == bad.table[0]]
     unit = f" {channel.unit}" if channel.unit.text else ""
-    source.findings.add(
+    reading.findings.add(
         code,
         f"{bad.value[0]:.10g}{unit} cannot come from {channel.law.family}, {expected}{table.others(same)}",
         *spans(channel.span),
-        place=table.place(int(same[0]), source.columns.of(table, channel)),
+        place=table.place(int(same[0]), reading.columns.of(table, channel)),
         help=help,
         breaks=channel.name,
     )

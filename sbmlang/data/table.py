@@ -139,7 +139,7 @@ def _number(text: str) -> float:
 def labels(cells: Cells) -> Texts:
     """Names of members (row,): whole numbers without a decimal point, "" where nothing is written."""
     if cells.dtype.kind == "f":
-        texts = ["" if np.isnan(x) else str(int(x)) if x == np.trunc(x) else repr(float(x)) for x in cells]
+        texts = ["" if x != x else str(int(x)) if x.is_integer() else repr(x) for x in cells.tolist()]
     elif cells.dtype.kind == "M":
         texts = ["" if np.isnat(x) else str(x) for x in cells]
     else:

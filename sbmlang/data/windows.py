@@ -6,47 +6,36 @@ differ (NAME: the channel's column or name); without an end column the row's tim
 
 from __future__ import annotations
 
-from typing import Literal, assert_never
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sbmlang.data.dataset import Floats
-from sbmlang.data.entries import Entries, Source
+from sbmlang.data.entries import Entries
 from sbmlang.data.findings import spans
-from sbmlang.data.table import Table
-from sbmlang.data.time import axis_values, show
+from sbmlang.data.reading import Reading, interval_column
+from sbmlang.data.time import show
 from sbmlang.ir import Definition, Model, Observation, Ref, Window
 from sbmlang.ir.symbols import Expr
 
 
-def interval_column(
-    source: Source, channel: Observation, table: Table, which: Literal["start", "end"]
-) -> Floats | None:
-    """Starts or ends (row,) in the model's time; None without the column."""
-    names = (f"{channel.column}_{which}", f"{channel.name}_{which}", which)
-    column = source.columns.named(table, names)
-    if column is None:
-        return None
-    return axis_values(table, column, source.model.time, source.parse_unit, source.findings)
-
-
-def window_start(source: Source, channel: Observation, window: Window, entries: Entries) -> Floats:
+def window_start(reading: Reading, channel: Observation, window: Window, entries: Entries) -> Floats:
     """Starts (row,) of one window for entries sorted by member and time.
 
     Reports E680 (empty window), E681 (reaches before the start), E682 (no start column), E683 (interval
     without length or start), E684 (length not known).
     """
-    start = source.model.time.start
+    start = reading.model.time.start
     match window.span_kind:
         case "since last":
             begins = _previous(entries, channel.dims, start)
         case "since start":
             begins = np.full(len(entries), start)
         case "past":
-            return _past(source, channel, window, entries)
+            return _past(reading, channel, window, entries)
         case "interval":
-            return _interval(source, channel, entries)
+            return _interval(reading, channel, entries)
         case _:
             assert_never(window.span_kind)
     # From the start to the start, an integral and a change are 0; a mean is 0/0, and a first value
@@ -58,7 +47,7 @@ def window_start(source: Source, channel: Observation, window: Window, entries: 
             "earlier: time ... from T0 to T1"
         )
         _report(
-            source,
+            reading,
             channel,
             entries,
             empty,
@@ -81,19 +70,19 @@ def _previous(entries: Entries, dims: tuple[str, ...], start: float) -> Floats:
     return begins[np.cumsum(fresh) - 1]
 
 
-def _past(source: Source, channel: Observation, window: Window, entries: Entries) -> Floats:
-    length = known_length(source.model, window)
+def _past(reading: Reading, channel: Observation, window: Window, entries: Entries) -> Floats:
+    length = known_length(reading.model, window)
     if length is None or not length > 0:
         found = "depends on what is only known later" if length is None else f"is {length:g}"
-        source.findings.add(
+        reading.findings.add(
             "E684",
             f"the length of the window 'past' {found}, expected a positive constant",
             *spans(window.span or channel.span, "this window"),
             breaks=channel.name,
-            help=f"write a number with a unit: past 24 [{source.model.time.unit}]",
+            help=f"write a number with a unit: past 24 [{reading.model.time.unit}]",
         )
         return entries.time
-    time = source.model.time
+    time = reading.model.time
     begins = entries.time - length
     begins = np.where(
         np.abs(begins - time.start) <= 1e-9 * np.maximum(length, np.abs(entries.time)), time.start, begins
@@ -104,7 +93,7 @@ def _past(source: Source, channel: Observation, window: Window, entries: Entries
         else ""
     )
     _report(
-        source,
+        reading,
         channel,
         entries,
         begins < time.start,
@@ -126,15 +115,17 @@ def known_length(model: Model, window: Window) -> float | None:
     return float(length) if length is not None and length.is_number else None
 
 
-def _interval(source: Source, channel: Observation, entries: Entries) -> Floats:
+def _interval(reading: Reading, channel: Observation, entries: Entries) -> Floats:
     begins = np.full(len(entries), np.nan)
-    for k, table in enumerate(source.tables):
+    for k, table in enumerate(reading.tables):
         rows = entries.table == k
         if not rows.any():
             continue
-        starts = interval_column(source, channel, table, "start")
+        starts = interval_column(reading, channel, table, "start")
+        if starts is None and channel.name in reading.findings.broken:
+            continue
         if starts is None:
-            source.findings.add(
+            reading.findings.add(
                 "E682",
                 f"observation '{channel.name}' is over an interval, but no column says where "
                 f"it starts: expected 'start' or '{channel.column}_start'",
@@ -145,10 +136,10 @@ def _interval(source: Source, channel: Observation, entries: Entries) -> Floats:
             )
             continue
         begins[rows] = starts[entries.row[rows]]
-    if channel.name in source.findings.broken:
+    if channel.name in reading.findings.broken:
         return begins
     _report(
-        source,
+        reading,
         channel,
         entries,
         np.isnan(begins),
@@ -157,7 +148,7 @@ def _interval(source: Source, channel: Observation, entries: Entries) -> Floats:
         "fill in the start of the interval",
     )
     _report(
-        source,
+        reading,
         channel,
         entries,
         begins >= entries.time,
@@ -166,20 +157,20 @@ def _interval(source: Source, channel: Observation, entries: Entries) -> Floats:
         "correct the start or the end",
     )
     _report(
-        source,
+        reading,
         channel,
         entries,
-        begins < source.model.time.start,
+        begins < reading.model.time.start,
         "E624",
         "the interval that ends at {time} "
-        f"begins before the model starts at {show(source.model.time.start, source.model.time)}",
+        f"begins before the model starts at {show(reading.model.time.start, reading.model.time)}",
         "remove the row, or let the model start earlier: time ... from T0 to T1",
     )
     return begins
 
 
 def _report(
-    source: Source,
+    reading: Reading,
     channel: Observation,
     entries: Entries,
     bad: NDArray[np.bool_],
@@ -190,14 +181,14 @@ def _report(
     """One finding for the ``bad`` rows; ``{time}`` in the message is the time of the first."""
     wrong = entries.at(bad)
     if len(wrong):
-        table = source.tables[wrong.table[0]]
+        table = reading.tables[wrong.table[0]]
         rows = wrong.row[wrong.table == wrong.table[0]]
-        text = message.replace("{time}", show(float(wrong.time[0]), source.model.time))
-        source.findings.add(
+        text = message.replace("{time}", show(float(wrong.time[0]), reading.model.time))
+        reading.findings.add(
             code,
             text + table.others(rows),
             *spans(channel.span),
             help=help,
-            place=table.place(int(rows[0]), source.columns.of(table, channel)),
+            place=table.place(int(rows[0]), reading.columns.of(table, channel)),
             breaks=channel.name,
         )

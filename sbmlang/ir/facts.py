@@ -25,10 +25,11 @@ class Fact:
 
 @dataclass(frozen=True)
 class Balance:
-    """Mass balance of one flux: ``created`` is what appears beyond what leaves (0 when conserved).
+    """Mass balance of one flux, or of "all pools": ``created`` is what appears beyond what leaves.
 
-    ``proven`` when the compiler showed it to be exactly zero; ``condition`` is what the parameters would
-    have to fulfil otherwise; ``span`` is the flux.
+    ``proven`` when the compiler showed that to be exactly zero. Otherwise ``condition`` says in words, as
+    far as the supports of the priors allow, where it creates and where it loses ("creates where a21 > 1,
+    loses where a21 < 1"), and ``always_loses`` that it cannot create. ``span`` is the flux.
     """
 
     flux: str
@@ -41,16 +42,27 @@ class Balance:
 
 @dataclass(frozen=True)
 class Facts:
-    """Structure facts of a model, shown by ``sbm show`` and used by backends to choose methods."""
+    """Structure facts of a model, shown by ``sbm show`` and used by backends to choose methods.
+
+    ``linear_drift``: affine in all states, sinks and accumulators included. ``constant_coefficients``: and
+    nothing in it ever changes over time (the path is a matrix exponential); ``piecewise_constant``: nothing
+    changes between the points of previous/next forcings and ``jump_times``. ``bounded``: states stay
+    above their declared lower bounds by themselves. ``stiff`` is None where it was not asked for, or where
+    only the data could tell. ``separable``: dims whose members never touch along the path. ``jacobian``:
+    see ``passes.derivatives``; None with ``jacobian_reason`` where it is left out. ``stages`` covers
+    definitions, fluxes and reports. ``jump_times`` are numbers in the time variable's unit.
+    """
 
     linear_drift: Fact
     linear_observations: Fact
     gaussian_observations: Fact
     constant_coefficients: Fact
+    piecewise_constant: Fact
     bounded: Fact
     stiff: Fact | None = None
     separable: tuple[str, ...] = ()
     balances: tuple[Balance, ...] = ()
     stages: Mapping[str, Stage] = field(default_factory=dict)
     jacobian: Mapping[tuple[str, str], Expr] | None = None
+    jacobian_reason: str = ""
     jump_times: tuple[Expr, ...] = ()

@@ -18,7 +18,7 @@ Bound = frozenset[str]
 def map_refs(expr: Expr, change: Callable[[Ref, Bound], Expr], bound: Bound = frozenset()) -> Expr:
     """``expr`` with every reference ``r`` replaced by ``change(r, dims bound at that place)``.
 
-    The names inside ``Steady`` are no references to values, so only the values given there are changed.
+    The forcings named inside ``Steady`` are no references to their values and stay.
     """
     if isinstance(expr, Ref):
         return change(expr, bound)
@@ -26,7 +26,7 @@ def map_refs(expr: Expr, change: Callable[[Ref, Bound], Expr], bound: Bound = fr
         return expr
     if isinstance(expr, Steady):
         given = [sp.Tuple(name, map_refs(value, change, bound)) for name, value in expr.args[1:]]
-        return Steady(expr.args[0], *given)
+        return Steady(change(expr.args[0], bound), *given)
     if isinstance(expr, Over):
         body = map_refs(expr.body, change, bound | {expr.dim})
         return expr if body is expr.body else Over(expr.args[0], body, expr.args[2])

@@ -1,4 +1,4 @@
-"""The continuous laws of one number.
+"""The continuous laws of one number on the real line and on the positive half-line.
 
 Moments follow Johnson, Kotz and Balakrishnan, Continuous Univariate Distributions (1994, 1995).
 """
@@ -6,12 +6,11 @@ Moments follow Johnson, Kotz and Balakrishnan, Continuous Univariate Distributio
 from __future__ import annotations
 
 import sympy as sp
+from sympy.codegen.cfunctions import log1p
 
-from sbmlang.ir.symbols import Logit
-from sbmlang.library import logitnormal
-from sbmlang.library.family import Argument, ArgumentError, Distribution, Form, Value, constant, ordered
+from sbmlang.library.family import Argument, Distribution, Form, Role, Value
 
-_ZERO, _ONE, _INF = sp.S.Zero, sp.S.One, sp.S.Infinity
+_ZERO = sp.S.Zero
 
 _MEAN = Argument("mean", "location")
 _SD = Argument("sd", "scale")
@@ -23,8 +22,8 @@ _NORMAL_MEAN = Argument("mean", "location", aliases=("loc", "mu"))
 _NORMAL_SD = Argument("sd", "scale", aliases=("sigma", "scale"))
 
 
-def _positive(name: str, role: str = "number", *aliases: str) -> Argument:
-    return Argument(name, role, aliases=aliases, domain="positive")  # type: ignore[arg-type]
+def _positive(name: str, role: Role = "number", *aliases: str) -> Argument:
+    return Argument(name, role, aliases=aliases, domain="positive")
 
 
 _POSITIVE_MEAN = _positive("mean", "location")
@@ -73,14 +72,15 @@ STUDENT_T = Distribution(
 
 
 def _log_of_mean(mean: sp.Expr, sd: sp.Expr) -> dict[str, Value]:
-    variance = sp.log(1 + (sd / mean) ** 2)
+    variance = log1p((sd / mean) ** 2)
     return {"mu": sp.log(mean) - variance / 2, "sigma": sp.sqrt(variance)}
 
 
 def _log_of_median(median: sp.Expr, sd: sp.Expr) -> dict[str, Value]:
-    # sd^2 = median^2 w (w - 1) with w = exp(sigma^2).
-    w = (1 + sp.sqrt(1 + 4 * (sd / median) ** 2)) / 2
-    return {"mu": sp.log(median), "sigma": sp.sqrt(sp.log(w))}
+    # sd^2 = median^2 (1 + v) v with v = exp(sigma^2) - 1; this root keeps its digits for a small sd.
+    square = (sd / median) ** 2
+    v = 2 * square / (1 + sp.sqrt(1 + 4 * square))
+    return {"mu": sp.log(median), "sigma": sp.sqrt(log1p(v))}
 
 
 LOG_NORMAL = Distribution(
@@ -182,175 +182,7 @@ WEIBULL = Distribution(
     lambda shape, scale: (_ZERO, None),
 )
 
-
-# --- on an interval -----------------------------------------------------------------------------------
-
-
-def _uniform(lower: sp.Expr, upper: sp.Expr) -> dict[str, Value]:
-    ordered(lower, upper)
-    return {"lower": lower, "upper": upper}
-
-
-UNIFORM = Distribution(
-    "Uniform",
-    "all values between lower and upper alike",
-    (Argument("lower", "location"), Argument("upper", "location")),
-    (
-        Form(
-            (
-                Argument("lower", "location", aliases=("low", "min")),
-                Argument("upper", "location", aliases=("high", "max")),
-            ),
-            _uniform,
-        ),
-    ),
-    lambda lower, upper: (lower, upper),
-    closed=True,
-)
-
-
-def _truncated(mean: sp.Expr, sd: sp.Expr, lower: sp.Expr, upper: sp.Expr) -> dict[str, Value]:
-    ordered(lower, upper)
-    return {"mu": mean, "sigma": sd, "lower": lower, "upper": upper}
-
-
-TRUNCATED_NORMAL = Distribution(
-    "TruncatedNormal",
-    "Normal(mean, sd) restricted to lower..upper; mean and sd are those before the cut",
-    (
-        Argument("mu", "location"),
-        Argument("sigma", "scale"),
-        Argument("lower", "location"),
-        Argument("upper", "location"),
-    ),
-    (
-        Form(
-            (
-                _NORMAL_MEAN,
-                _NORMAL_SD,
-                Argument("lower", "location", aliases=("low",), default=-_INF),
-                Argument("upper", "location", aliases=("high",), default=_INF),
-            ),
-            _truncated,
-        ),
-    ),
-    lambda mu, sigma, lower, upper: (lower, upper),
-    closed=True,
-)
-
-
-def _beta(mean: sp.Expr, sd: sp.Expr) -> dict[str, Value]:
-    m, s = constant(mean), constant(sd)
-    if m is not None and s is not None and s * s >= m * (1 - m):
-        largest = (m * (1 - m)) ** 0.5
-        raise ArgumentError(
-            "E542",
-            f"no Beta with mean {m:g} has sd {s:g}: it must be below sqrt(mean*(1 - mean)) = {largest:g}",
-            (f"choose a sd below {largest:g}, well below for a prior with one peak",),
-            "sd",
-        )
-    return _beta_of_mean(mean, mean * (1 - mean) / sd**2 - 1)
-
-
-def _beta_of_mean(mean: sp.Expr, concentration: sp.Expr) -> dict[str, Value]:
-    return {"alpha": mean * concentration, "beta": (1 - mean) * concentration}
-
-
-_FRACTION_MEAN = Argument("mean", "location", domain="strict probability")
-
-BETA = Distribution(
-    "Beta",
-    "fraction between 0 and 1; mean = alpha/(alpha + beta), concentration = alpha + beta",
-    (_positive("alpha"), _positive("beta")),
-    (
-        Form(
-            (_positive("alpha", "number", "a"), _positive("beta", "number", "b")),
-            lambda alpha, beta: {"alpha": alpha, "beta": beta},
-        ),
-        Form((_FRACTION_MEAN, _SD), _beta),
-        Form((_FRACTION_MEAN, _positive("concentration", "number", "kappa")), _beta_of_mean),
-    ),
-    lambda alpha, beta: (_ZERO, _ONE),
-    needs_dimensionless=True,
-)
-
-
-def _solved(kind: str, centre: sp.Expr, sd: sp.Expr, lower: sp.Expr, upper: sp.Expr) -> dict[str, Value]:
-    """Canonical arguments for a ``median`` or ``mean`` and a sd of theta on (lower, upper).
-
-    Raises ``ArgumentError``: E541 when one of them is not a number, E542 when no sigma reaches the sd, E545
-    when the centre is not inside the interval.
-    """
-    c, s, a, b = map(constant, (centre, sd, lower, upper))
-    if c is None or s is None or a is None or b is None:
-        raise ArgumentError(
-            "E541",
-            f"LogitNormal({kind}=, sd=) is solved before the model runs, so it needs plain numbers",
-            ("with a parameter inside write mu=, sigma= or median=, sigma= (both sigma on the logit scale)",),
-            next(n for n, v in ((kind, c), ("sd", s), ("lower", a), ("upper", b)) if v is None),
-        )
-    ordered(lower, upper)
-    _inside(kind, c, a, b)
-    width = b - a
-    solve = logitnormal.from_median if kind == "median" else logitnormal.from_mean
-    try:
-        mu, sigma = solve((c - a) / width, s / width)
-    except logitnormal.Infeasible as problem:
-        largest = problem.largest * width
-        raise ArgumentError(
-            "E542",
-            f"no LogitNormal on ({a:g}, {b:g}) with {kind} {c:g} has sd {s:g}: "
-            f"the largest possible sd, approached but never reached, is {largest:g}",
-            (f"choose a sd below {largest:g}, well below for a prior with one peak", "or widen lower..upper"),
-            "sd",
-        ) from None
-    return {"mu": sp.Float(mu), "sigma": sp.Float(sigma), "lower": lower, "upper": upper}
-
-
-def _inside(kind: str, centre: float, lower: float, upper: float) -> None:
-    if not lower < centre < upper:
-        raise ArgumentError(
-            "E545",
-            f"{kind} = {centre:g} must lie between lower = {lower:g} and upper = {upper:g}",
-            (f"move the {kind} or the bounds",),
-            kind,
-        )
-
-
-def _logit_median(median: sp.Expr, sigma: sp.Expr, lower: sp.Expr, upper: sp.Expr) -> dict[str, Value]:
-    ordered(lower, upper)
-    m, a, b = map(constant, (median, lower, upper))
-    if m is not None and a is not None and b is not None:
-        _inside("median", m, a, b)
-        mu: sp.Expr = sp.log((median - lower) / (upper - median))
-    else:
-        mu = Logit((median - lower) / (upper - lower))
-    return {"mu": mu, "sigma": sigma, "lower": lower, "upper": upper}
-
-
-def _logit(mu: sp.Expr, sigma: sp.Expr, lower: sp.Expr, upper: sp.Expr) -> dict[str, Value]:
-    ordered(lower, upper)
-    return {"mu": mu, "sigma": sigma, "lower": lower, "upper": upper}
-
-
-_LOWER = Argument("lower", "location", default=_ZERO)
-_UPPER = Argument("upper", "location", default=_ONE)
-_MEDIAN = Argument("median", "location")
-
-LOGIT_NORMAL = Distribution(
-    "LogitNormal",
-    "lower + (upper - lower)*expit(eta), eta ~ Normal(mu, sigma): bounded, with one peak for a moderate sd",
-    (_MU, _SIGMA, Argument("lower", "location"), Argument("upper", "location")),
-    (
-        Form((_MEDIAN, _SD, _LOWER, _UPPER), lambda median, **rest: _solved("median", median, **rest)),
-        Form((_MEAN, _SD, _LOWER, _UPPER), lambda mean, **rest: _solved("mean", mean, **rest)),
-        Form((_MU, _SIGMA, _LOWER, _UPPER), _logit),
-        Form((_MEDIAN, _SIGMA, _LOWER, _UPPER), _logit_median),
-    ),
-    lambda mu, sigma, lower, upper: (lower, upper),
-)
-
 FAMILIES = (
-    NORMAL, TRUNCATED_NORMAL, LOG_NORMAL, LOGIT_NORMAL, STUDENT_T, CAUCHY, LAPLACE, UNIFORM, BETA, GAMMA,
-    INVERSE_GAMMA, EXPONENTIAL, HALF_NORMAL, HALF_CAUCHY, WEIBULL,
+    NORMAL, LOG_NORMAL, STUDENT_T, CAUCHY, LAPLACE, GAMMA, INVERSE_GAMMA, EXPONENTIAL, HALF_NORMAL,
+    HALF_CAUCHY, WEIBULL,
 )  # fmt: skip

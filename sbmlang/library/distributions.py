@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from sbmlang.errors import did_you_mean
-from sbmlang.library import continuous, discrete, multivariate
+from sbmlang.library import bounded, continuous, discrete, multivariate
 from sbmlang.library.family import (
     Argument,
     ArgumentError,
@@ -34,7 +34,7 @@ def register(distribution: Distribution) -> None:
     DISTRIBUTIONS[distribution.name] = distribution
 
 
-for _family in (*continuous.FAMILIES, *discrete.FAMILIES, *multivariate.FAMILIES):
+for _family in (*continuous.FAMILIES, *bounded.FAMILIES, *discrete.FAMILIES, *multivariate.FAMILIES):
     register(_family)
 
 
@@ -58,16 +58,18 @@ class Binding:
     def canonical(self, values: Sequence[Value], size: int | None = None) -> dict[str, Value]:
         """Canonical arguments from the written values, one per entry of ``arguments``, in role units.
 
-        ``size`` is the number of members of a joint prior, for which one number may stand. Raises
-        ``ArgumentError`` E441 (wrong shape), E54x (values that no member of the family has).
+        ``size`` is the number of members of a joint prior (else the length of the first list); where one
+        number may stand for all, it is repeated. Raises ``ArgumentError`` E441 (wrong shape), E54x (values
+        that no member of the family has).
         """
+        if size is None:
+            size = next((len(v) for v in values if isinstance(v, tuple)), None)
         given = dict(zip((a.name for a in self.arguments), values, strict=True))
         try:
             complete = {a.name: _shaped(a, given.get(a.name, a.default), size) for a in self.form.arguments}
-            _same_length(self.form.arguments, complete)
             for a in self.form.arguments:
                 _check_domain(self.distribution.name, a, complete[a.name])
-            return self.form.build(**complete)
+            return {name: _evaluated(value) for name, value in self.form.build(**complete).items()}
         except ArgumentError as problem:
             positions = {a.name: i for i, a in enumerate(self.arguments)}
             raise problem.at(positions.get(problem.argument or "")) from None
@@ -165,25 +167,23 @@ def _shaped(argument: Argument, value: Value | None, size: int | None) -> Value:
         raise ArgumentError("E441", message, (f"write {argument.name}={_example(argument)}",), argument.name)
     if isinstance(value, tuple):
         lengths = {len(value), *(len(row) for row in value if isinstance(row, tuple) and rank == 2)}
-        expected = size if size is not None else len(value)
-        if lengths != {expected}:
-            wrong = next(iter(lengths - {expected}))
-            message = f"{argument.name} has {wrong} entries where {expected} are expected"
+        if lengths != {size}:
+            wrong = next(iter(lengths - {size}))
+            message = f"{argument.name} has {wrong} entries where {size} are expected"
             raise ArgumentError("E441", message, ("give one entry per member",), argument.name)
     return value
 
 
+def _evaluated(value: Value) -> Value:
+    """Constant expressions as plain numbers, so that ``log(2)`` is not computed again and again."""
+    if isinstance(value, tuple):
+        return tuple(map(_evaluated, value))
+    number = constant(value)
+    return value if number is None or value.is_Number or value.is_infinite else sp.Float(number)
+
+
 def _example(argument: Argument) -> str:
     return ("1", "[1, 2]", "[[1, 0.5], [0.5, 1]]")[argument.rank]
-
-
-def _same_length(arguments: Iterable[Argument], values: Mapping[str, Value]) -> None:
-    lengths = {a.name: len(v) for a in arguments if isinstance(v := values[a.name], tuple)}
-    for name, length in lengths.items():
-        first, expected = next(iter(lengths.items()))
-        if length != expected:
-            message = f"{name} has {length} entries but {first} has {expected}"
-            raise ArgumentError("E441", message, ("give one entry per member",), name)
 
 
 _DOMAIN_TEXT: Mapping[Domain, str] = {

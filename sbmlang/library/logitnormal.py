@@ -29,6 +29,8 @@ def moments(mu: float, sigma: float) -> tuple[float, float]:
     """Mean and standard deviation of expit(Normal(mu, sigma)), to about 1e-14 relative to the mean."""
     import numpy as np
 
+    if sigma > _SIGMA_MAX:
+        return _wide_moments(mu, sigma)
     step = 0.5 * min(sigma, 1.0)
     reach = math.ceil(12 * sigma / step)
     eta = mu + step * np.arange(-reach, reach + 1)
@@ -37,6 +39,18 @@ def moments(mu: float, sigma: float) -> tuple[float, float]:
     theta = _expit(eta)
     mean = float(weight @ theta)
     return mean, float(np.sqrt(weight @ (theta - mean) ** 2))
+
+
+def _wide_moments(mu: float, sigma: float) -> tuple[float, float]:
+    """The same by parts, E g(theta) = int g'(theta) theta' P(eta > x) dx, where theta' is narrow."""
+    import numpy as np
+    from scipy.special import ndtr
+
+    x = 0.5 * np.arange(-80, 81)
+    theta = _expit(x)
+    weight = 0.5 * theta * _expit(-x) * ndtr((mu - x) / sigma)
+    mean, square = float(weight.sum()), float(weight @ (2 * theta))
+    return mean, math.sqrt(square - mean**2)
 
 
 def from_median(median: float, sd: float) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import sympy as sp
 
-from sbmlang.library.continuous import LOGIT_NORMAL
+from sbmlang.library.bounded import LOGIT_NORMAL
 from sbmlang.library.family import Argument, ArgumentError, Distribution, Form, Value, constants
 
 _ZERO, _ONE = sp.S.Zero, sp.S.One

@@ -58,6 +58,13 @@ def _number(value: Any) -> Any:
     return number
 
 
+def _count(n: float) -> int:
+    """numpy draws counts for integers only."""
+    if n != int(n):
+        raise ValueError(f"n = {n} is not a whole number")
+    return int(n)
+
+
 class LogitNormal:
     """lower + (upper - lower)*expit(eta), eta ~ Normal(mu, sigma), with scipy's method names."""
 
@@ -100,8 +107,8 @@ class LogitNormal:
     def std(self) -> float:
         return (self.upper - self.lower) * self._moments[1]
 
-    def rvs(self, size: Any = None, random_state: Any = None) -> Any:
-        return self._theta(self._eta.rvs(size=size or 1, random_state=random_state))
+    def rvs(self, size: Any = 1, random_state: Any = None) -> Any:
+        return self._theta(self._eta.rvs(size=size, random_state=random_state))
 
 
 class MvLogitNormal:
@@ -180,11 +187,11 @@ _FROZEN: Mapping[str, Callable[..., Any]] = {
     "Weibull": lambda shape, scale: _stats().weibull_min(shape, scale=scale),
     "Poisson": lambda mean: _stats().poisson(mean),
     "NegativeBinomial": _negative_binomial,
-    "Binomial": lambda n, p: _stats().binom(n, p),
+    "Binomial": lambda n, p: _stats().binom(_count(n), p),
     "Bernoulli": lambda p: _stats().bernoulli(p),
-    "BetaBinomial": lambda n, alpha, beta: _stats().betabinom(n, alpha, beta),
+    "BetaBinomial": lambda n, alpha, beta: _stats().betabinom(_count(n), alpha, beta),
     "Categorical": _categorical,
-    "Multinomial": lambda n, p: _stats().multinomial(n, p),
+    "Multinomial": lambda n, p: _stats().multinomial(_count(n), p),
     "Dirichlet": lambda alpha: _stats().dirichlet(alpha),
     "MvNormal": _mv_normal,
     "MvLogitNormal": MvLogitNormal,

@@ -27,15 +27,13 @@ def balances(model: Model) -> tuple[Balance, ...]:
 
 
 def gain(model: Model, flux: Flux) -> Expr:
-    """The sum of the target shares minus one, each share counted in the coherent unit; 0 if conserved."""
-    assert flux.source is not None
-    leaving = _scale(model, flux.source)
-    total = sum((c * sp.nsimplify(_scale(model, pool) / leaving) for c, pool in flux.targets), sp.S.Zero) - 1
-    return _cancelled(inline(total, bodies(model)))
+    """The sum of the target shares minus one; 0 if conserved. Shares are of the amount, whatever its unit."""
+    return _cancelled(inline(sum((c for c, _ in flux.targets), sp.S.Zero) - 1, bodies(model)))
 
 
-def _scale(model: Model, pool: Ref) -> float:
-    return model.system.to_coherent(model.state(pool.base).unit)[0]
+def _scale(model: Model, pool: Ref) -> Expr:
+    """The coherent value of one unit of a pool."""
+    return sp.nsimplify(model.system.to_coherent(model.state(pool.base).unit)[0])
 
 
 def _cancelled(expr: Expr) -> Expr:
@@ -96,17 +94,17 @@ def _total(model: Model) -> Balance | None:
         return None
     if len(pools) < 2 or not linear_drift(model):
         return None
-    factor = {s.name: sp.nsimplify(model.system.to_coherent(s.unit)[0]) for s in pools}
-    total = sum((factor[s.name] * model.dynamics.drift[s.name] for s in pools), sp.S.Zero)
+    total = sum((_scale(model, Ref(s.name)) * model.dynamics.drift[s.name] for s in pools), sp.S.Zero)
     for flux in model.fluxes:
         if flux.source is not None and not flux.targets:
-            total += factor[flux.source.base] * flux.rate
+            total += _scale(model, flux.source) * flux.rate
         if flux.source is None:
-            total -= sum((factor[p.base] * c * flux.rate for c, p in flux.targets), sp.S.Zero)
+            share = sum((c for c, _ in flux.targets), sp.S.Zero)
+            total -= share * _scale(model, flux.targets[0][1]) * flux.rate
     net = _of_states(inline(total, bodies(model)), {s.name for s in pools})
     created = sum((s * c for s, c in net), sp.S.Zero)
     known = supports(model)
-    low, high = interval(created, known)
+    _, high = interval(created, known)
     condition = "" if created == 0 else _terms(net, known)
     return Balance(TOTAL, created, created == 0, condition, created != 0 and high <= 0)
 
@@ -132,5 +130,3 @@ def _terms(net: list[tuple[Ref, Expr]], known: dict[str, Interval]) -> str:
         else:
             words.append(f"from {state}: {factor} per unit of time")
     return "; ".join(words)
-
-

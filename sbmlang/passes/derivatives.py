@@ -76,9 +76,9 @@ def smooth(derivative: Expr) -> Expr:
     return derivative.replace(
         lambda e: isinstance(e, sp.Heaviside), lambda e: sp.Piecewise((1, e.args[0] > 0), (0, True))
     ).replace(
-        lambda e: isinstance(e, sp.DiracDelta)
-        or (isinstance(e, sp.Derivative | sp.Subs) and e.has(sp.floor, sp.ceiling)),
+        lambda e: (
+            isinstance(e, sp.DiracDelta)
+            or (isinstance(e, sp.Derivative | sp.Subs) and e.has(sp.floor, sp.ceiling))
+        ),
         lambda e: sp.S.Zero,
     )
-
-

@@ -16,15 +16,16 @@ def bounded(model: Model) -> Fact:
     pools = [s for s in model.states if s.kind == "state"]
     free = [s for s in pools if s.lower is None]
     if free:
-        return Fact(False, f"no lower bound is declared for {', '.join(s.name for s in free)}", span=free[0].span)
+        names = ", ".join(s.name for s in free)
+        return Fact(False, f"no lower bound is declared for {names}", span=free[0].span)
     known = supports(model)
     needs: list[str] = []
     for state in pools:
         for term in _at_bound(model, state):
             if interval(term, known)[0] < 0:
                 if not _is_input(model, term):
-                    reason = f"{state.name} may fall below {state.lower:g}: there its drift has the term {term}"
-                    return Fact(False, reason, term, state.span)
+                    where = f"{state.name} may fall below {state.lower:g}"
+                    return Fact(False, f"{where}: there its drift has the term {term}", term, state.span)
                 needs.append(str(term))
     given = f", as long as {' and '.join(sorted(set(needs)))} is not negative" if needs else ""
     return Fact(True, f"every drift points inward at the lower bound{given}")
@@ -34,7 +35,8 @@ def _at_bound(model: Model, state: State) -> tuple[Expr, ...]:
     """The terms of the state's drift where it stands at its lower bound."""
     here = Ref(state.name, tuple(map(Along, state.dims)))
     drift = written_out(model, model.dynamics.drift[state.name], {state.name})
-    return sp.Add.make_args(drift.xreplace({here: _bound(state)}))
+    terms: tuple[Expr, ...] = sp.Add.make_args(drift.xreplace({here: _bound(state)}))
+    return terms
 
 
 def _bound(state: State) -> Expr:
@@ -44,5 +46,3 @@ def _bound(state: State) -> Expr:
 def _is_input(model: Model, term: Expr) -> bool:
     """A term without states whose sign only the data or a forcing decides."""
     return not bases(term) & {s.name for s in model.states}
-
-

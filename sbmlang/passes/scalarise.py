@@ -41,8 +41,8 @@ def scalarise(model: Model, dims: Iterable[str] | None = None) -> Scalars:
     for dim in (d for d in chosen if d in used):
         if model.dims[dim].size is None:
             raise SbmError(
-                error("E421", f"the members of index '{dim}' must be known to write the equations out, and they "
-                      "come with the data", help=f"declare them: index {dim} = 1..N")
+                error("E421", f"the equations cannot be written out: the members of index '{dim}' come with "
+                      "the data", help=f"declare them: index {dim} = 1..N")
             )  # fmt: skip
     definitions = tuple(
         (ref, members(model, d.expr, at, d.span))
@@ -64,7 +64,10 @@ def _dims(definition: object) -> tuple[str, ...]:
     return definition.dims if isinstance(definition, Definition) else ()
 
 
-def _placed(model: Model, quantity: Quantity, chosen: tuple[str, ...]) -> Iterator[tuple[Ref, dict[str, Index]]]:
+Placed = tuple[Ref, dict[str, Index]]
+
+
+def _placed(model: Model, quantity: Quantity, chosen: tuple[str, ...]) -> Iterator[Placed]:
     """Each member of a quantity along the chosen dims: its reference, and where its indices stand."""
     axes: list[list[Index]] = [
         [Member(d, k) for k in range(model.dims[d].size or 0)] if d in chosen else [Along(d)]
@@ -146,9 +149,10 @@ def _inside(model: Model, ref: Ref, span: Span | None) -> Ref:
 
 def _outside(ref: Ref, dim: Dim, position: int, span: Span | None) -> SbmError:
     last = dim.first + (dim.size or 1) - 1
+    edge = f"{dim.name} > {dim.first}" if position < 0 else f"{dim.name} < {last}"
     return SbmError(
-        error("E420", f"'{ref.base}' is used at {dim.name} {dim.first + position}, but '{dim.name}' runs from "
-              f"{dim.first} to {last}", *(() if span is None else (span,)),
-              help=(f"treat the edge apart: if {dim.name} > {dim.first} then {ref.base}[{dim.name}-1] else ...",
+        error("E420", f"'{ref.base}' is used at {dim.name} = {dim.first + position}, but '{dim.name}' runs "
+              f"from {dim.first} to {last}", *(() if span is None else (span,)),
+              help=(f"treat the edge apart: if {edge} then {ref.base}[...] else ...",
                     f"or close the ring: index {dim.name} = {dim.first}..{last} cyclic"))
     )  # fmt: skip

@@ -6,7 +6,7 @@ size of a model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 import sympy as sp
 
@@ -24,9 +24,7 @@ def simplify(model: Model) -> Model:
 
 def tidy(expr: Expr) -> Expr:
     """Whole floats become integers, so that ``1.0*x`` is ``x`` and ``x**2.0`` a product."""
-    whole = {
-        f: sp.Integer(int(f)) for f in expr.atoms(sp.Float) if abs(f) < 1e15 and f == sp.Integer(int(f))
-    }
+    whole = {f: sp.Integer(int(f)) for f in expr.atoms(sp.Float) if abs(f) < 1e15 and f == sp.Integer(int(f))}
     return expr.xreplace(whole) if whole else expr
 
 
@@ -66,7 +64,7 @@ def drop_unused(model: Model) -> Model:
 
 
 def common(
-    expressions: Sequence[Expr], taken: set[str] = frozenset(), prefix: str = "c"  # type: ignore[assignment]
+    expressions: Sequence[Expr], taken: Set[str] = frozenset(), prefix: str = "c"
 ) -> tuple[list[tuple[Ref, Expr]], list[Expr]]:
     """Subexpressions that occur more than once, each named once: ``(replacements, expressions)``.
 

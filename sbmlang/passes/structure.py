@@ -31,7 +31,8 @@ def linear_drift(model: Model) -> Fact:
                         found.offender, found.span or flux.span)  # fmt: skip
         for share, _ in flux.targets:
             if degree(share, known).degree and found.degree:
-                return Fact(False, f"the shares of flux {flux.name} depend on the states: {share}", share, flux.span)
+                reason = f"the shares of flux {flux.name} depend on the states: {share}"
+                return Fact(False, reason, share, flux.span)
     state = model.state(culprits[0])
     found = degree(model.dynamics.drift[state.name], known)
     reason = f"the drift of {state.name} is not linear in {_which(model, found)}: {found.offender}"
@@ -105,7 +106,8 @@ def constant_coefficients(model: Model, linear: Fact) -> Fact:
     derived = reaches(model, changing)
     for name, expr in model.dynamics.drift.items():
         for used in sorted(bases(expr) & (changing | derived)):
-            return Fact(False, f"the drift of {name} changes over time with {used}", Ref(used), _span(model, used))
+            reason = f"the drift of {name} changes over time with {used}"
+            return Fact(False, reason, Ref(used), _span(model, used))
     return Fact(True, "no coefficient depends on time")
 
 
@@ -119,11 +121,11 @@ def piecewise_constant(model: Model, linear: Fact) -> Fact:
         for expr in drift if d is None else [d.expr]:
             for name in sorted(bases(expr) & forcings.keys()):
                 if forcings[name].interpolation not in ("previous", "next"):
-                    kind = forcings[name].interpolation
-                    return Fact(False, f"{name} is interpolated ({kind}), not held", Ref(name), forcings[name].span)
+                    reason = f"{name} is interpolated ({forcings[name].interpolation}), not held"
+                    return Fact(False, reason, Ref(name), forcings[name].span)
             if not _only_in_jumps(model, expr):
-                where = f"definition {d.name}" if d else "the drift"
-                return Fact(False, f"{where} varies smoothly with {model.time.name}", expr, d.span if d else None)
+                reason = f"{d.name if d else 'the drift'} varies smoothly with {model.time.name}"
+                return Fact(False, reason, expr, d.span if d else None)
     return Fact(True, "every coefficient is constant between jumps")
 
 
@@ -132,7 +134,8 @@ def _only_in_jumps(model: Model, expr: Expr) -> bool:
     time, known = Ref(model.time.name), constants(model)
     conditions = [r for r in expr.atoms(sp.core.relational.Relational) if time in r.free_symbols]
     without = expr.xreplace({r: sp.true for r in conditions})
-    return time not in without.free_symbols and all(_switch(r.xreplace(known), time) is not None for r in conditions)
+    switches = [_switch(r.xreplace(known), time) for r in conditions]
+    return time not in without.free_symbols and None not in switches
 
 
 def jump_times(model: Model) -> tuple[Expr, ...]:
@@ -181,4 +184,3 @@ def untouched(expr: Expr, dim: str) -> bool:
 
 def _span(model: Model, name: str) -> Span | None:
     return next((q.span for q in model.quantities() if q.name == name), None)
-

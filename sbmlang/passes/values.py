@@ -50,17 +50,20 @@ class Point:
     """One point in parameter space: every named value that the model alone decides.
 
     Parameters take their prior medians, or draws when a generator is given; all members of an indexed one
-    take the same value. ``value`` raises ``NeedsData`` for what only the data can give.
+    take the same value. ``given`` has values by name for what the data would give; ``value`` raises
+    ``NeedsData`` for what is missing.
     """
 
-    def __init__(self, model: Model, draw: Generator | None = None) -> None:
+    def __init__(
+        self, model: Model, draw: Generator | None = None, given: Mapping[str, float] | None = None
+    ) -> None:
         self.model = model
         self._draw = draw
         self._bodies = bodies(model)
         self._parameters = {p.name: p for p in model.parameters}
         self._joints = {j.name: j for j in model.joints}
         self._roots = {n: d for d in model.definitions if isinstance(d, Root) for n in d.names}
-        self._known: dict[str, float] = {}
+        self._known: dict[str, float] = dict(given or {})
 
     def value(self, expr: Expr, given: Mapping[Expr, float] | None = None) -> float:
         """The number an expression comes to; ``given`` has values for states and the time."""
@@ -95,7 +98,7 @@ class Point:
 
     def _parameter(self, parameter: Parameter) -> float:
         if parameter.law is not None:
-            from sbmlang.library.frozen import frozen
+            from sbmlang.library.quantiles import frozen
 
             law = parameter.law
             law_at = frozen(law.family, {k: self._argument(v) for k, v in law.args.items()})
@@ -119,7 +122,7 @@ def centre(law: Law, position: int) -> Expr:
 
     def entry(name: str) -> Expr:
         value = law.args[name]
-        return value[position] if isinstance(value, tuple) else value  # type: ignore[return-value]
+        return value[position] if isinstance(value, tuple) else value
 
     match law.family:
         case "MvNormal":
@@ -132,7 +135,5 @@ def centre(law: Law, position: int) -> Expr:
         case "Dirichlet":
             alpha = law.args["alpha"]
             assert isinstance(alpha, tuple)
-            return alpha[position] / sp.Add(*alpha)  # type: ignore[operator]
+            return alpha[position] / sp.Add(*alpha)
     raise NeedsData(f"the joint law {law.family}")
-
-

@@ -12,11 +12,10 @@ from itertools import chain
 
 import numpy as np
 import xarray as xr
-from arviz_stats.base import array_stats
 from scipy.stats import rankdata
 
 from sbmlang.errors import Diagnostic, error
-from sbmlang.results.scalars import Floats, Scalar, convergence, moves, scalars
+from sbmlang.results.scalars import Floats, Scalar, array_stats, convergence, moves, scalars
 from sbmlang.results.tree import attributes
 
 R_HAT = 1.01
@@ -121,7 +120,7 @@ def _divergences(tree: xr.DataTree) -> Iterator[Diagnostic]:
     places = _where(_parameters(tree), diverging.astype(bool))
     yield error(
         "W703",
-        f"{count} of {diverging.size} draws ({share:.2g} of all) ended in a divergence"
+        f"{count} of {diverging.size} draws ({_percent(share)}) ended in a divergence"
         + (f", mostly at {_names(places)}" if places else ", in no particular region"),
         help=(
             "the posterior bends there more sharply than the sampler could follow, so that region may be"
@@ -153,7 +152,7 @@ def _tree_depth(tree: xr.DataTree) -> Iterator[Diagnostic]:
     if hits is not None and hits.any():
         yield error(
             "W704",
-            f"{int(hits.sum())} of {hits.size} draws ({hits.mean():.2g} of all) reached the largest tree depth",
+            f"{hits.sum()} of {hits.size} draws ({_percent(hits.mean())}) reached the maximal tree depth",
             help=(
                 "the draws are right, but each is dearer and worth less than it could be",
                 "parameters of very different scales or strongly correlated ones are the usual reason: try"
@@ -212,7 +211,7 @@ def _bounds(tree: xr.DataTree) -> Iterator[Diagnostic]:
                 beyond = "below" if side == "lower" else "above"
                 yield error(
                     "W710",
-                    f"{name} goes {beyond} its bound {bound:g} with posterior probability {leaving:.2g},"
+                    f"{name} goes {beyond} its bound {bound:g} in {_percent(leaving)} of the draws,"
                     f" first at time {_first(outside):g}",
                     help=(
                         "a declared bound is a fact about the model, not a constraint on the draws",
@@ -241,6 +240,10 @@ def _statistic(tree: xr.DataTree, name: str) -> np.ndarray | None:
 def _names(items: Sequence[str]) -> str:
     rest = len(items) - _NAMED
     return ", ".join(items[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
 
 
 def _factor(wanted: float, found: float) -> str:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from arviz_stats.base import array_stats
 
 from sbmlang.errors import Diagnostic, error
-from sbmlang.results.scalars import convergence, scalars
+from sbmlang.results.scalars import array_stats, convergence, scalars
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,8 @@ def loo_findings(rows: Iterable[LooRow]) -> tuple[Diagnostic, ...]:
             f"the leave-one-out score of {row.channel} is not reliable for {row.bad} of {row.rows} rows"
             f" (Pareto k up to {row.worst_k:.2f}, at most {row.good_k:.2f} is good)",
             help=(
-                "the posterior would change much without these rows: outliers, or one parameter per few rows",
-                "look at them in the 'fit' figure; an error law with heavier tails (StudentT) may suit better",
+                "the posterior would change much without these rows: outliers, or a parameter for few rows",
+                "look at them in the 'fit' figure; a law with heavier tails (StudentT) may suit better",
             ),
         )
         for row in rows

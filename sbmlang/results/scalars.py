@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
-from arviz_stats.base import array_stats
+from arviz_stats.base import array as arviz_arrays
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+
+array_stats: Any = arviz_arrays.array_stats  # ArviZ's functions of plain arrays, which carry no types
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +84,6 @@ def convergence(items: Sequence[Scalar]) -> Convergence:
     if draws.shape[1] >= 2:
         result.r_hat[usable] = array_stats.rhat(draws, method="rank")
     result.ess_bulk[usable] = array_stats.ess(draws, method="bulk")
-    result.ess_tail[usable] = array_stats.ess(draws, method="tail", prob=0.9)
+    result.ess_tail[usable] = array_stats.ess(draws, method="tail", prob=(0.05, 0.95))
     result.mcse_mean[usable] = array_stats.mcse(draws, method="mean")
     return result

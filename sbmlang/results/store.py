@@ -51,6 +51,7 @@ def open_fit(path: str | os.PathLike[str]) -> xr.DataTree:
             )
         ) from None
     _require_format(tree, target)
+    tree.name = tree.attrs["model_name"]  # NetCDF has no place for the name of a root
     return tree
 
 

@@ -53,7 +53,8 @@ def assemble(
     Shapes: ``posterior`` (chain, draw, *dims); ``states`` (chain, draw, time, *dims) on ``data.grid``;
     ``reports`` either; ``posterior_predictive`` and ``log_likelihood`` (chain, draw, row); ``prior``
     (draw, *dims) or (draw, time, *dims); ``prior_predictive`` (draw, row); ``sample_stats`` (chain, draw),
-    under the names of ArviZ's schema (diverging, acceptance_rate, step_size, tree_depth, n_steps, energy, lp).
+    under the names of ArviZ's schema (diverging, acceptance_rate, step_size, tree_depth, n_steps, energy,
+    lp).
     A channel without any present value (a design to predict at) is left out of observed_data.
 
     ``attrs`` go to the root (seed, backend, method, options, timings ...); what NetCDF cannot hold becomes
@@ -81,7 +82,7 @@ def assemble(
 def attributes(tree: xr.DataTree) -> dict[str, Any]:
     """The root attributes with the JSON ones (facts, options, timings, versions ...) decoded."""
     encoded = str(tree.attrs.get("json_attributes", "")).split()
-    return {k: json.loads(v) if k in encoded else v for k, v in tree.attrs.items()}
+    return {str(k): json.loads(v) if k in encoded else v for k, v in tree.attrs.items()}
 
 
 def name_clashes(model: Model) -> tuple[Diagnostic, ...]:
@@ -144,7 +145,8 @@ class _Frame:
         """Values for the rows of channels."""
         variables = {}
         for name, values in (group or {}).items():
-            meaning = _meaning(self._find(self._channels, name))
+            channel = self._find(self._channels, name)
+            meaning = {**_meaning(channel), "index": " ".join(channel.dims)}
             dims = (*sample, f"{name}_row")
             variables[name] = xr.Variable(
                 dims, np.asarray(values), {**meaning, **({"units": units} if units else {})}

@@ -96,7 +96,7 @@ class StatementBuilder(ExpressionBuilder):
 
     def _as_unit(self, bracket: _Bracket) -> ast.UnitExpr:
         if len(bracket.items) == 1:
-            return replace(bracket.items[0], span=bracket.span)
+            return bracket.items[0]
         unknown = [u for u in bracket.items if u.span.text not in self._index_names]
         raise SbmError(
             error(
@@ -158,7 +158,7 @@ class StatementBuilder(ExpressionBuilder):
     def step(self, meta: Meta, children: list[ast.Expr]) -> _Option:
         return _Option("step", children[0], self._span(meta))
 
-    def range(self, meta: Meta, children: list[ast.Expr]) -> _Option:
+    def time_range(self, meta: Meta, children: list[ast.Expr]) -> _Option:
         start, stop = children
         return _Option("from", (start, stop), self._span(meta))
 

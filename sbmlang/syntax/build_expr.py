@@ -69,9 +69,9 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, Any]):
         return ()
 
     def _exponent(self, token: Token) -> Fraction:
-        digits = "".join(token.split()).strip("()")
-        if len(digits) <= 9 and not digits.endswith("/0"):
-            power = Fraction(digits)
+        above, _, below = "".join(token.split()).strip("()").partition("/")
+        if len(above + below) <= 9 and (denominator := int(below or 1)):
+            power = Fraction(above) / denominator
             if 0 < abs(power) <= 20 and power.denominator <= 1000:
                 return power
         raise SbmError(
@@ -133,7 +133,7 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, Any]):
         assert digits is not None
         return -self._integer(digits) if minus else self._integer(digits)
 
-    def list(self, meta: Meta, children: list[ast.Expr]) -> ast.ListExpr:
+    def list_literal(self, meta: Meta, children: list[ast.Expr]) -> ast.ListExpr:
         return ast.ListExpr(tuple(children), self._span(meta))
 
     def keyword(self, meta: Meta, children: Any) -> ast.Keyword:

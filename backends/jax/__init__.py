@@ -1,0 +1,56 @@
+"""The JAX backend: numpyro models, diffrax paths, NUTS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from sbmlang.errors import NotYet, SbmError, did_you_mean, error
+
+if TYPE_CHECKING:
+    from sbmlang.ir import Model
+    from sbmlang.ir.facts import Facts
+
+    from .program import JaxProgram
+
+EXPONENTIAL_LIMIT = 40  # states; beyond, dense matrix exponentials cost more than adaptive steps
+FORWARD_LIMIT = 60  # values a path depends on; beyond, reverse mode is cheaper
+
+
+class Backend:
+    """Compiles to JAX.
+
+    Options of ``compile``: ``states`` ("auto"); ``solver`` ("auto", "explicit", "implicit",
+    "exponential"); ``rtol``, ``atol`` (state units), ``max_steps``; ``adjoint`` ("auto", "forward",
+    "reverse").
+    """
+
+    name = "jax"
+    methods = ("nuts",)
+
+    def compile(
+        self,
+        model: Model,
+        facts: Facts,
+        *,
+        states: str = "auto",
+        solver: str = "auto",
+        rtol: float = 1e-6,
+        atol: float = 1e-8,
+        max_steps: int = 20_000,
+        adjoint: Literal["auto", "forward", "reverse"] = "auto",
+        **unknown: Any,
+    ) -> JaxProgram:
+        from .program import JaxProgram
+
+        known = ("states", "solver", "rtol", "atol", "max_steps", "adjoint")
+        for name in unknown:
+            raise SbmError(error("E708", f"the jax backend has no option '{name}'", help=did_you_mean(name, known) or f"options: {', '.join(known)}"))
+        if states != "auto":
+            raise NotYet(error("E706", f"states='{states}' is for stochastic states; this model's states are deterministic",
+                               help="leave it at states='auto'"))  # fmt: skip
+        if adjoint not in ("auto", "forward", "reverse"):
+            raise SbmError(error("E708", f"adjoint '{adjoint}' is none of auto, forward, reverse"))
+        return JaxProgram.build(model, facts, solver=solver, rtol=rtol, atol=atol, max_steps=max_steps, adjoint=adjoint)
+
+
+__all__ = ["Backend"]

@@ -1,0 +1,149 @@
+"""Log densities of a generated program, read off its numpyro functions, and the maps from the real line.
+
+The unconstrained vector holds the parameters in the order of the model file, each flattened in C order.
+Bijections (the same in every backend): unbounded x = u; bounded below x = lower + exp(u); bounded above
+x = upper - exp(u); an interval x = lower + (upper - lower)*expit(u); a simplex by stick breaking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from numpyro import handlers
+
+End = float | None | Callable[[Mapping[str, Any]], jax.Array]
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A parameter with its support; an end is a number, None, or a function of the parameters before it."""
+
+    name: str
+    dims: tuple[str, ...]
+    lower: End
+    upper: End
+    constraint: Literal["", "simplex"] = ""
+
+    @property
+    def bijection(self) -> str:
+        if self.constraint:
+            return self.constraint
+        return {(False, False): "identity", (True, False): "exp", (False, True): "upper - exp",
+                (True, True): "interval"}[self.lower is not None, self.upper is not None]  # fmt: skip
+
+    def shape(self, data: Any) -> tuple[int, ...]:
+        return tuple(len(data["members"][d]) for d in self.dims)
+
+    def free_shape(self, data: Any) -> tuple[int, ...]:
+        shape = self.shape(data)
+        return (*shape[:-1], shape[-1] - 1) if self.constraint == "simplex" else shape
+
+    def transform(self, p: Mapping[str, Any]) -> dist.transforms.Transform:
+        """The bijection, given the parameters that its ends depend on."""
+        lower = self.lower(p) if callable(self.lower) else self.lower
+        upper = self.upper(p) if callable(self.upper) else self.upper
+        transforms = dist.transforms
+        match self.bijection:
+            case "identity":
+                return transforms.IdentityTransform()
+            case "exp":
+                return transforms.ComposeTransform([transforms.ExpTransform(), transforms.AffineTransform(lower, 1.0)])
+            case "upper - exp":
+                return transforms.ComposeTransform([transforms.ExpTransform(), transforms.AffineTransform(upper, -1.0)])
+            case "interval":
+                assert lower is not None and upper is not None
+                return transforms.ComposeTransform(
+                    [transforms.SigmoidTransform(), transforms.AffineTransform(lower, upper - lower)]
+                )
+            case _:
+                return transforms.StickBreakingTransform()
+
+
+def dimension(unknowns: Sequence[Unknown], data: Any) -> int:
+    """Length of the unconstrained vector."""
+    return sum(prod(k.free_shape(data)) for k in unknowns)
+
+
+def constrain(unknowns: Sequence[Unknown], u: jax.Array, data: Any) -> tuple[dict[str, jax.Array], jax.Array]:
+    """``u`` (dimension,) -> parameters by name in declared units, and the log |Jacobian| of the map."""
+    p: dict[str, jax.Array] = {}
+    log_jacobian = jnp.zeros(())
+    start, places = 0, {}
+    for k in unknowns:
+        places[k.name] = (start, start + prod(k.free_shape(data)))
+        start = places[k.name][1]
+    for k in _in_order(unknowns):
+        first, last = places[k.name]
+        free = u[first:last].reshape(k.free_shape(data))
+        transform = k.transform(p)
+        p[k.name] = transform(free)
+        log_jacobian += jnp.sum(transform.log_abs_det_jacobian(free, p[k.name]))
+    return {k.name: p[k.name] for k in unknowns}, log_jacobian
+
+
+def unconstrain(unknowns: Sequence[Unknown], p: Mapping[str, Any], data: Any) -> jax.Array:
+    """Parameters -> ``u`` (dimension,), the inverse of ``constrain``."""
+    parts = [jnp.ravel(k.transform(p)._inverse(jnp.broadcast_to(jnp.asarray(p[k.name], float), k.shape(data)))) for k in unknowns]
+    return jnp.concatenate(parts) if parts else jnp.zeros(0)
+
+
+def _in_order(unknowns: Sequence[Unknown]) -> list[Unknown]:
+    """Those with fixed ends first; ends that depend on parameters only ever name those."""
+    return sorted(unknowns, key=lambda k: callable(k.lower) or callable(k.upper))
+
+
+def sites(p: Mapping[str, Any], joints: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    """Parameters as the values of numpyro sample sites: joint ones stacked."""
+    stacked = {site: jnp.stack([jnp.asarray(p[n], float) for n in names], axis=-1) for site, names in joints.items()}
+    grouped = {n for names in joints.values() for n in names}
+    return {n: jnp.asarray(v, float) for n, v in p.items() if n not in grouped} | stacked
+
+
+def _trace(function: Callable[..., Any], p: Mapping[str, Any], data: Any, joints: Mapping[str, tuple[str, ...]]) -> Any:
+    conditioned = handlers.substitute(function, data=sites(p, joints))
+    return handlers.trace(handlers.seed(conditioned, 0)).get_trace(data)
+
+
+def log_prior(parameters: Callable[..., Any], p: Mapping[str, Any], data: Any, joints: Mapping[str, tuple[str, ...]]) -> jax.Array:
+    """Sum of the prior log densities, each in the declared unit."""
+    trace = _trace(parameters, p, data, joints)
+    terms = [jnp.sum(s["fn"].log_prob(s["value"])) for s in trace.values() if s["type"] == "sample"]
+    return sum(terms, start=jnp.zeros(()))
+
+
+def log_likelihood(model: Callable[..., Any], p: Mapping[str, Any], data: Any, joints: Mapping[str, tuple[str, ...]]) -> jax.Array:
+    """Sum over all rows of all channels; -inf where the path cannot be solved (never a partial sum)."""
+    terms, solved = _observed(model, p, data, joints)
+    total = sum((jnp.sum(t) for t in terms.values()), start=jnp.zeros(()))
+    return jnp.where(solved, total, -jnp.inf)
+
+
+def pointwise(model: Callable[..., Any], p: Mapping[str, Any], data: Any, joints: Mapping[str, tuple[str, ...]]) -> dict[str, jax.Array]:
+    """Log likelihood of each row by channel: (row,)."""
+    return _observed(model, p, data, joints)[0]
+
+
+def _observed(model: Any, p: Any, data: Any, joints: Any) -> tuple[dict[str, jax.Array], jax.Array]:
+    trace = _trace(model, p, data, joints)
+    seen = {n: s for n, s in trace.items() if s["type"] == "sample" and s["is_observed"]}
+    solved = seen.pop("solved")["fn"].log_factor == 0
+    terms = {n: jnp.broadcast_to(s["fn"].log_prob(s["value"]), jnp.shape(s["value"])) for n, s in seen.items()}
+    return terms, solved
+
+
+def jumps(times: Sequence[Any]) -> jax.Array:
+    """All jump times, sorted."""
+    return jnp.sort(jnp.concatenate([jnp.ravel(jnp.asarray(t, float)) for t in times]))
+
+
+def edges(t0: float, grid: jax.Array, times: Sequence[Any]) -> jax.Array:
+    """Sorted times between which coefficients are constant: start, grid and jumps, those outside left at
+    the ends."""
+    inner = [jnp.clip(jnp.ravel(jnp.asarray(t, float)), t0, grid[-1]) for t in times]
+    return jnp.sort(jnp.concatenate([jnp.asarray([t0], float), jnp.asarray(grid, float), *inner]))

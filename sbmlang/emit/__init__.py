@@ -1,0 +1,1 @@
+"""From symbolic expressions to the text of array programs."""

@@ -1,0 +1,255 @@
+"""A model as text that reads like its equations, and as data for ``sbm show``.
+
+The text is deterministic, so that it serves as a golden test of every pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import sympy as sp
+
+from sbmlang.ir.diagram import dot, svg
+from sbmlang.ir.facts import Balance, Fact, Facts
+from sbmlang.ir.latex import latex
+from sbmlang.ir.model import (
+    Argument,
+    Definition,
+    Dim,
+    Law,
+    Model,
+    Observation,
+    Parameter,
+    Quantity,
+    Root,
+    State,
+    Window,
+)
+from sbmlang.ir.symbols import Expr, Over, Steady, WindowValue
+from sbmlang.source import Span
+
+__all__ = ["dot", "expression", "latex", "law", "report", "svg", "text"]
+
+
+class _Printer(sp.printing.str.StrPrinter):
+    """The user's notation: ``sum(C[layer], layer)``, ``if``, ``steady(S, temp=T_ref)``, short decimals."""
+
+    def _print_Ref(self, e: Expr) -> str:
+        return str(e.name)
+
+    def _print_Float(self, e: Expr) -> str:
+        return f"{float(e):.10g}"
+
+    def _print_Over(self, e: Over) -> str:
+        return f"{e.op}({self._print(e.body)}, {e.dim})"
+
+    def _print_Expit(self, e: Expr) -> str:
+        return f"expit({self._print(e.args[0])})"
+
+    def _print_Logit(self, e: Expr) -> str:
+        return f"logit({self._print(e.args[0])})"
+
+    def _print_Steady(self, e: Steady) -> str:
+        given = [f"{name.base}={self._print(value)}" for name, value in e.args[1:]]
+        return f"steady({', '.join([str(e.args[0]), *given])})"
+
+    def _print_WindowValue(self, e: WindowValue) -> str:
+        return f"window({e.args[0]})"
+
+    def _print_Piecewise(self, e: sp.Piecewise) -> str:
+        out = []
+        for value, condition in e.args:
+            when = "" if condition == sp.true else f"if {self._print(condition)} then "
+            out.append(when + self._print(value))
+        return f"({' else '.join(out)})"
+
+    def _print_Pow(self, e: sp.Pow, rational: bool = False) -> str:
+        return str(super()._print_Pow(e, rational=rational)).replace("**", "^")
+
+
+_printer = _Printer()
+
+
+def expression(expr: Expr) -> str:
+    """An expression in the user's notation."""
+    return str(_printer.doprint(expr))
+
+
+def law(value: Law) -> str:
+    """A probability law as ``Normal(mu=S, sigma=0.1)``."""
+    return f"{value.family}({', '.join(f'{k}={_argument(v)}' for k, v in value.args.items())})"
+
+
+def _argument(value: Argument) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_argument, value))}]"
+    return expression(value)
+
+
+def text(model: Model) -> str:
+    """The whole model, one line per quantity, in the order the model has them."""
+    t = model.time.name
+    blocks = [
+        [f"model {model.name}" + _doc(model.doc), _time(model), *map(_dim, model.dims.values())],
+        [*map(_parameter, model.parameters)],
+        [f"{', '.join(j.members)} ~ {law(j.law)}" for j in model.joints],
+        [f"data {_head(c)}{_doc(c.doc)}" for c in model.covariates],
+        [f"forcing {_head(f)} from data ({f.interpolation}){_doc(f.doc)}" for f in model.forcings],
+        [line for d in model.definitions for line in _definition(d)],
+        [*map(_state, model.states)],
+        [f"d {_name(s)}/d{t} = {expression(model.dynamics.drift[s.name])}" for s in model.states],
+        [line for o in model.observations for line in _observation(o)],
+        [f"report {_head(r)} = {expression(r.expr)}{_doc(r.doc)}" for r in model.reports],
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _doc(doc: str) -> str:
+    return f'  "{doc}"' if doc else ""
+
+
+def _name(q: Quantity) -> str:
+    return q.name + (f"[{', '.join(q.dims)}]" if q.dims else "")
+
+
+def _head(q: Quantity) -> str:
+    unit = str(q.unit)
+    return _name(q) + (f" [{unit}]" if unit != "1" else "")
+
+
+def _time(model: Model) -> str:
+    time = model.time
+    until = f" to {time.stop:g}" if time.stop is not None else ""
+    step = f" step {time.step:g}" if time.step is not None else ""
+    return f"time {time.name} [{time.unit}] from {time.start:g}{until}{step}"
+
+
+def _dim(dim: Dim) -> str:
+    if dim.labels is not None:
+        members = "{" + ", ".join(dim.labels) + "}"
+    elif dim.size is not None:
+        members = f"{dim.first}..{dim.first + dim.size - 1}"
+    else:
+        return f"index {dim.name} from data"
+    return f"index {dim.name} = {members}{' cyclic' if dim.cyclic else ''}"
+
+
+def _range(lower: object, upper: object) -> str:
+    """Bounds as the language writes them; nothing when there are none."""
+    match lower, upper:
+        case None, None:
+            return ""
+        case low, None:
+            return f" >= {low}"
+        case None, high:
+            return f" <= {high}"
+        case low, high:
+            return f" in ({low}, {high})"
+
+
+def _end(value: Expr | None) -> str | None:
+    return None if value is None else expression(value)
+
+
+def _parameter(p: Parameter) -> str:
+    prior = f" ~ {law(p.law)}" if p.law else f" ~ jointly in {p.group}"
+    kind = "start" if p.role == "init" else "param"
+    return f"{kind} {_head(p)}{_range(_end(p.lower), _end(p.upper))}{prior}{_doc(p.doc)}"
+
+
+def _definition(d: Definition | Root) -> Iterator[str]:
+    if isinstance(d, Root):
+        yield f"root {', '.join(d.names)} of, {d.stage}:"
+        yield from (f"    0 = {expression(e)}" for e in d.residuals)
+        return
+    stage = f"  # {d.stage}" if d.stage is not None else ""
+    yield f"{d.kind} {_head(d)} = {expression(d.expr)}{stage}{_doc(d.doc)}"
+
+
+def _state(s: State) -> str:
+    bounds = _range(*(None if b is None else f"{b:g}" for b in (s.lower, s.upper)))
+    bounds += " enforced" if s.enforced else ""
+    return f"{s.kind} {_head(s)}{bounds}, starts at {expression(s.init)}{_doc(s.doc)}"
+
+
+def _observation(o: Observation) -> Iterator[str]:
+    yield f"observe {_head(o)} ~ {law(o.law)}{_doc(o.doc)}"
+    yield from (f"    {_window(w)}" for w in o.windows)
+
+
+def _window(w: Window) -> str:
+    length = f" {expression(w.length)}" if w.length is not None else ""
+    return f"window {w.name} = {w.kind} of {expression(w.expr)}, {w.span_kind}{length}"
+
+
+def report(model: Model, facts: Facts) -> dict[str, Any]:
+    """What ``sbm show --format json`` prints: counts, quantities, structure with reasons, balance."""
+    time = model.time
+    return {
+        "name": model.name,
+        "doc": model.doc,
+        "counts": {
+            "states": len([s for s in model.states if s.kind == "state"]),
+            "sinks": len([s for s in model.states if s.kind == "sink"]),
+            "accumulators": len([s for s in model.states if s.kind == "accumulator"]),
+            "fluxes": len(model.fluxes),
+            "parameters": len(model.parameters),
+            "observations": len(model.observations),
+            "forcings": len(model.forcings),
+        },
+        "time": {"name": time.name, "unit": str(time.unit), "start": time.start, "stop": time.stop},
+        "dims": {d.name: d.size for d in model.dims.values()},
+        "parameters": [
+            {**_about(p), "prior": law(p.law) if p.law else None, "joint": p.group,
+             "lower": _end(p.lower), "upper": _end(p.upper), "role": p.role}
+            for p in model.parameters
+        ],
+        "definitions": [
+            {**_about(d), "kind": d.kind, "expr": expression(d.expr), "computed": str(d.stage)}
+            for d in model.definitions if isinstance(d, Definition)
+        ],
+        "states": [
+            {**_about(s), "kind": s.kind, "start": expression(s.init), "lower": s.lower, "upper": s.upper,
+             "drift": expression(model.dynamics.drift[s.name])}
+            for s in model.states
+        ],
+        "observations": [{**_about(o), "column": o.column, "law": law(o.law)} for o in model.observations],
+        "reports": [{**_about(r), "expr": expression(r.expr)} for r in model.reports],
+        "computed": {name: str(stage) for name, stage in facts.stages.items()},
+        "structure": {name: _fact(f) for name, f in structure(facts).items()},
+        "separable": list(facts.separable),
+        "jump_times": [float(x) for x in facts.jump_times],
+        "balance": [_balance(b) for b in facts.balances],
+    }  # fmt: skip
+
+
+def structure(facts: Facts) -> Mapping[str, Fact]:
+    """The yes-or-no facts by their names in the report; ``stiff`` only when it is known."""
+    found = {
+        "linear drift": facts.linear_drift,
+        "linear observations": facts.linear_observations,
+        "Gaussian observations": facts.gaussian_observations,
+        "constant coefficients": facts.constant_coefficients,
+        "piecewise constant coefficients": facts.piecewise_constant,
+        "bounded": facts.bounded,
+    }
+    return found if facts.stiff is None else {**found, "stiff": facts.stiff}
+
+
+def _about(q: Quantity) -> dict[str, Any]:
+    return {"name": q.name, "unit": str(q.unit), "dims": list(q.dims), "doc": q.doc, **_place(q.span)}
+
+
+def _place(span: Span | None) -> dict[str, Any]:
+    return {} if span is None else {"line": span.source.position(span.start)[0]}
+
+
+def _fact(fact: Fact) -> dict[str, Any]:
+    expr = {} if fact.expr is None else {"expr": expression(fact.expr)}
+    return {"holds": fact.holds, "reason": fact.reason, **expr, **_place(fact.span)}
+
+
+def _balance(b: Balance) -> dict[str, Any]:
+    return {"flux": b.flux, "proven": b.proven, "created": expression(b.created), "condition": b.condition,
+            "always_loses": b.always_loses, **_place(b.span)}  # fmt: skip

@@ -1,0 +1,81 @@
+"""The passes in their order, and the facts found at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from sbmlang.ir.facts import Facts
+from sbmlang.ir.model import Model
+from sbmlang.ir.verify import verify
+from sbmlang.passes import structure
+from sbmlang.passes.balance import balances
+from sbmlang.passes.derivatives import jacobian
+from sbmlang.passes.positivity import bounded
+from sbmlang.passes.simplify import simplify
+from sbmlang.passes.stages import all_stages, order, stages
+from sbmlang.passes.steady import steady
+from sbmlang.passes.windows import windows
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One step: its name for ``sbm show --after``, what it does, and the function that does it."""
+
+    name: str
+    doc: str
+    run: Callable[[Model], Model]
+
+
+PASSES = (
+    Pass("lower", "the model as the front end built it", lambda model: model),
+    Pass("order", "definitions sorted by what they use", order),
+    Pass("steady", "steady() replaced by formulas or roots", steady),
+    Pass("windows", "windows turned into differences of accumulators", windows),
+    Pass("simplify", "numbers folded, unused definitions dropped", simplify),
+    Pass("stages", "how often each definition has to be computed", stages),
+)
+
+
+def run(model: Model) -> tuple[Model, Facts]:
+    """All passes, then the facts about their result.
+
+    Mass balances are judged on the model as it was written, where fluxes still have their names.
+    Raises ``SbmError`` E42x, E53x.
+    """
+    ordered = order(model)
+    done = after(model, PASSES[-1].name)
+    return done, replace(facts(done), balances=balances(ordered))
+
+
+def after(model: Model, name: str) -> Model:
+    """The model as it is after the pass ``name``; raises ``KeyError`` for a name that is none.
+
+    Every result is verified: a broken promise is an ``InternalError`` that names the pass.
+    """
+    names = [p.name for p in PASSES]
+    if name not in names:
+        raise KeyError(name)
+    for step in PASSES[: names.index(name) + 1]:
+        model = step.run(model)
+        verify(model, after=step.name)
+    return model
+
+
+def facts(model: Model) -> Facts:
+    """Structure facts of a model that went through all passes; ``stiff`` and ``balances`` apart."""
+    linear = structure.linear_drift(model)
+    slopes = jacobian(model)
+    return Facts(
+        linear_drift=linear,
+        linear_observations=structure.linear_observations(model),
+        gaussian_observations=structure.gaussian_observations(model),
+        constant_coefficients=structure.constant_coefficients(model, linear),
+        piecewise_constant=structure.piecewise_constant(model, linear),
+        bounded=bounded(model),
+        separable=structure.separable(model),
+        stages=all_stages(model),
+        jacobian=slopes.entries,
+        jacobian_reason=slopes.reason,
+        jump_times=structure.jump_times(model),
+    )

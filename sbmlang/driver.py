@@ -139,6 +139,6 @@ def read_data(model: Model, *tables: Any, forcing: Any = None) -> Dataset:
 
     Units in headers are converted to the declared ones. Raises ``SbmError`` E6xx with all problems found.
     """
-    from sbmlang.data import read_data as read
+    from sbmlang.data.read import read_data as read
 
     return read(model.ir, *tables, forcing=forcing, parse_unit=model.parse_unit)

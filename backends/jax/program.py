@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import linecache
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,12 +16,12 @@ import numpy as np
 import numpyro
 from numpyro import handlers
 
-from sbmlang.data import empty
+from sbmlang.data.empty import empty
 from sbmlang.data.dataset import Dataset
 from sbmlang.errors import NotYet, SbmError, did_you_mean, error
 from sbmlang.ir import Model, Stage
 from sbmlang.ir.facts import Facts
-from sbmlang.protocols import ParameterInfo, Progress, ProgressCallback
+from sbmlang.protocols import ParameterInfo, ProgressCallback
 
 from . import EXPONENTIAL_LIMIT, FORWARD_LIMIT, density
 from .failure import explain
@@ -270,9 +269,9 @@ def choose_method(model: Model, facts: Facts, solver: str) -> tuple[Method, str]
 def _with_stiffness(model: Model, facts: Facts) -> Facts:
     if facts.stiff is not None or not model.states:
         return facts
-    from sbmlang.passes.stiffness import stiffness
+    from sbmlang.passes.stiffness import stiff
 
-    return replace(facts, stiff=stiffness(model, facts))
+    return replace(facts, stiff=stiff(model))
 
 
 def _loaded(text: str, name: str) -> SimpleNamespace:

@@ -358,7 +358,7 @@ class _Assembly:
             return []
         distribution = DISTRIBUTIONS[law.family]
         if distribution.event_rank != 1:
-            self.elaborator.report(error("E241", f"'{law.family}' is not a joint law of several quantities", node.prior.span))
+            self.elaborator.report(error("E247", f"'{law.family}' is not a joint law of several quantities", node.prior.span))
             return []
         lower, upper = distribution.support(law.args)
         group = "_".join(names)

@@ -10,7 +10,7 @@ from sbmlang.check.supports import interval
 from sbmlang.check.terms import Scope
 from sbmlang.errors import Label, did_you_mean, error
 from sbmlang.ir import Law
-from sbmlang.library.distributions import DISTRIBUTIONS, Argument, ArgumentError, Distribution, Form, match_arguments
+from sbmlang.library.distributions import DISTRIBUTIONS, Argument, ArgumentError, Distribution, match_arguments
 from sbmlang.library.family import Value
 from sbmlang.library.units import NONE, ONE, Unit
 from sbmlang.syntax import ast
@@ -32,37 +32,34 @@ class Laws:
             return None
         if distribution.event_rank == 0 and len(units) > 1:
             names = [d.name for d in DISTRIBUTIONS.values() if d.event_rank == 1]
-            self._report(call, "E241", f"'{call.function}' is a law of one quantity, {len(units)} are declared",
+            self._report(call, "E247", f"'{call.function}' is a law of one quantity, {len(units)} are declared",
                          help=f"joint priors: {', '.join(names)}")  # fmt: skip
             return None
-        if distribution.needs_dimensionless and any(u.dimension != NONE for u in units):
+        if distribution.needs_dimensionless and any(map(_has_unit, units)):
             self._report(call, "E309", f"{call.function} is a law of plain numbers, but {scope.what} is in '{units[0]}'",
                          help="leave the unit away, or choose another distribution")  # fmt: skip
             return None
         written: list[ast.Expr] = [*call.args, *(k.value for k in call.keywords)]
         try:
-            form, bound = match_arguments(distribution, len(call.args), tuple(k.name for k in call.keywords))
+            binding = match_arguments(distribution, len(call.args), tuple(k.name for k in call.keywords))
         except ArgumentError as wrong:
             self._argument_error(call, written, wrong)
             return None
-        if form.needs_dimensionless and any(u.dimension != NONE for u in units):
+        form = binding.form
+        if form.needs_dimensionless and any(_has_unit(u) for u in units):
             self._report(call, "E310", f"{call.function}({form}) needs a dimensionless variable, but {scope.what} is in '{units[0]}'",
                          help=form.instead)  # fmt: skip
             return None
         before = len(self.elaborator.found)
-        values = {a.name: self._value(a, written[p], units, scope, bare) for a, p in bound}
-        if len(self.elaborator.found) > before:
+        pairs = list(zip(binding.arguments, written, strict=True))
+        values = [self._value(argument, e, units, scope, bare) for argument, e in pairs]
+        bad = any(self.elaborator.value(e, scope).bad for _, e in pairs if not isinstance(e, ast.ListExpr))
+        if bad or len(self.elaborator.found) > before:
             return None
-        return self._build(call, distribution, form, values, written, dict((a.name, p) for a, p in bound))
-
-    def _build(self, call: ast.Call, distribution: Distribution, form: Form, values: dict[str, Value],
-               written: list[ast.Expr], positions: dict[str, int]) -> Law | None:  # fmt: skip
         try:
-            filled = {a.name: values.get(a.name, a.default) for a in form.arguments}
-            return Law(distribution.name, form.build(**filled))
+            return Law(distribution.name, binding.canonical(values, len(units) if distribution.event_rank else None))
         except ArgumentError as wrong:
-            position = wrong.position if wrong.position is not None else positions.get(wrong.argument or "")
-            self._argument_error(call, written, wrong.at(position))
+            self._argument_error(call, written, wrong)
             return None
 
     def _distribution(self, call: ast.Call) -> Distribution | None:
@@ -74,23 +71,19 @@ class Laws:
 
     def _value(self, argument: Argument, e: ast.Expr, units: Sequence[Unit], scope: Scope, bare: bool) -> Value:
         """One argument in the unit of its role; lists member by member."""
-        if argument.rank == 2 and isinstance(e, ast.ListExpr):
-            return tuple(
-                tuple(self._scalar(argument, x, units, scope, bare, i, j) for j, x in enumerate(_items(row)))
-                for i, row in enumerate(e.items)
-            )
-        if argument.rank == 1 and isinstance(e, ast.ListExpr):
-            if len(units) > 1 and len(e.items) != len(units):
-                self._report(e, "E408", f"'{argument.name}' has {len(e.items)} entries, {len(units)} parameters are declared")
-            return tuple(self._scalar(argument, x, units, scope, bare, min(i, len(units) - 1)) for i, x in enumerate(e.items))
         if isinstance(e, ast.ListExpr):
-            self._report(e, "E406", f"'{argument.name}' is one number, not a list")
-            return ()
-        if argument.rank and not argument.broadcast:
-            self._report(e, "E406", f"'{argument.name}' is a list", help=f"write {argument.name}=[{e.span.text}, ...]")
+            return tuple(self._nested(argument, x, units, scope, bare, (i,)) for i, x in enumerate(e.items))
         if argument.rank and len(units) > 1 and argument.role in ("location", "scale"):
             return tuple(self._scalar(argument, e, units, scope, bare, i) for i in range(len(units)))
         return self._scalar(argument, e, units, scope, bare, 0)
+
+    def _nested(self, argument: Argument, e: ast.Expr, units: Sequence[Unit], scope: Scope, bare: bool,
+                place: tuple[int, ...]) -> Value:  # fmt: skip
+        """An entry of a list (or of a list of lists) in the unit of its member."""
+        if isinstance(e, ast.ListExpr):
+            return tuple(self._nested(argument, x, units, scope, bare, (*place, j)) for j, x in enumerate(e.items))
+        last = len(units) - 1
+        return self._scalar(argument, e, units, scope, bare, min(place[0], last), min(place[-1], last))
 
     def _scalar(self, argument: Argument, e: ast.Expr, units: Sequence[Unit], scope: Scope, bare: bool,
                 i: int, j: int | None = None) -> Value:  # fmt: skip
@@ -119,16 +112,14 @@ class Laws:
         """Refuses an argument that cannot lie in its domain, such as a scale below zero."""
         bounds = {"positive": (0.0, None), "non-negative": (0.0, None), "count": (0.0, None),
                   "probability": (0.0, 1.0), "strict probability": (0.0, 1.0)}.get(argument.allowed)  # fmt: skip
-        if bounds is None or isinstance(value, tuple):
-            return
+        if bounds is None or isinstance(value, tuple) or value.is_number:
+            return  # constants are checked with the distribution itself
         low, high = interval(value, self.elaborator.supports)
         lower, upper = bounds
-        strict = argument.allowed == "positive" and low == 0 == high
-        if (low is not None and lower is not None and low < lower) or strict or (upper is not None and high is not None and high > upper):
+        if (low is not None and lower is not None and low < lower) or (upper is not None and high is not None and high > upper):
             shown = "a positive number" if upper is None else "a number between 0 and 1"
             span = f"from {'-inf' if low is None else f'{low:g}'} to {'inf' if high is None else f'{high:g}'}"
-            where = f"it is {low:g}" if low == high and low is not None else f"its support runs {span}"
-            self._report(e, "E508", f"'{argument.name}' must be {shown}, {where}",
+            self._report(e, "E508", f"'{argument.name}' must be {shown}, its support runs {span}",
                          help="give the parameter a prior on the right support, e.g. HalfNormal(...) or LogNormal(...)")  # fmt: skip
 
     def _report(self, e: ast.Expr, code: str, message: str, *, help: str | tuple[str, ...] = ()) -> None:
@@ -142,5 +133,5 @@ class Laws:
         self.elaborator.report(error(wrong.code, str(wrong).split(": ", 1)[1], span, help=wrong.help))
 
 
-def _items(e: ast.Expr) -> tuple[ast.Expr, ...]:
-    return e.items if isinstance(e, ast.ListExpr) else (e,)
+def _has_unit(unit: Unit) -> bool:
+    return unit.dimension != NONE or unit.scale != 1

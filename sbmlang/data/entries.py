@@ -15,7 +15,7 @@ from sbmlang.data.names import FromData, kind
 from sbmlang.data.reading import Reading, interval_column
 from sbmlang.data.table import Column, Table, numbers
 from sbmlang.data.time import read_times, show
-from sbmlang.data.units import conversion
+from sbmlang.data.units import conversion, converted
 from sbmlang.ir import Covariate, Forcing, Observation
 
 # Sentinels that instruments and archives write for "missing"; read as numbers, but worth a word.
@@ -135,16 +135,6 @@ def _values(reading: Reading, quantity: FromData, table: Table, column: Column) 
             help=_number_help(text),
             breaks=quantity.name,
         )
-    infinite = np.flatnonzero(np.isinf(values))
-    if len(infinite):
-        findings.add(
-            "E641",
-            f"the value is infinite, expected a finite number{table.others(infinite)}",
-            place=table.place(int(infinite[0]), column),
-            breaks=quantity.name,
-            help="leave the cell empty if the value is missing",
-        )
-        values = np.where(np.isinf(values), np.nan, values)
     for sentinel in _SENTINELS:
         count = int(np.sum(values == sentinel))
         if count:
@@ -160,7 +150,17 @@ def _values(reading: Reading, quantity: FromData, table: Table, column: Column) 
     factors = conversion(table, column, quantity.unit, what, quantity.span, reading.parse_unit, findings)
     if factors is None:
         return None
-    return values if factors == (1.0, 0.0) else factors[0] * values + factors[1]
+    values = converted(values, factors)
+    infinite = np.flatnonzero(np.isinf(values))
+    if len(infinite):
+        findings.add(
+            "E641",
+            f"the value is infinite, expected a finite number{table.others(infinite)}",
+            place=table.place(int(infinite[0]), column),
+            breaks=quantity.name,
+            help="leave the cell empty if the value is missing",
+        )
+    return np.where(np.isinf(values), np.nan, values)
 
 
 def _number_help(text: str) -> tuple[str, ...]:

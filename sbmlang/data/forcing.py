@@ -165,7 +165,7 @@ def on_union(kind: Interpolation, points: list[Points]) -> tuple[Floats, Floats]
 
 
 def interpolate(kind: Interpolation, time: Floats, value: Floats, at: Floats) -> Floats:
-    """Values (at,) inside the range of sorted ``time``; ``cubic`` is the natural cubic spline."""
+    """Values (at,) inside the range of sorted ``time``; ``cubic`` is the monotone piecewise cubic (PCHIP)."""
     result: Floats
     match kind:
         case "linear":
@@ -175,11 +175,9 @@ def interpolate(kind: Interpolation, time: Floats, value: Floats, at: Floats) ->
         case "next":
             result = value[np.searchsorted(time, at, side="left")]
         case "cubic":
-            from scipy.interpolate import CubicSpline
+            from scipy.interpolate import PchipInterpolator
 
-            result = (
-                CubicSpline(time, value, bc_type="natural")(at) if len(time) > 1 else value[[0] * len(at)]
-            )
+            result = PchipInterpolator(time, value)(at) if len(time) > 1 else value[[0] * len(at)]
         case _:
             assert_never(kind)
     return result

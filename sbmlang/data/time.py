@@ -12,7 +12,7 @@ from sbmlang.data.dataset import Floats, Ints
 from sbmlang.data.findings import Findings, quoted
 from sbmlang.data.names import Columns, hints
 from sbmlang.data.table import MISSING, Column, Table, numbers
-from sbmlang.data.units import ParseUnit, conversion
+from sbmlang.data.units import ParseUnit, conversion, converted
 from sbmlang.ir import Time
 
 Stamps = NDArray[np.datetime64]
@@ -43,7 +43,8 @@ def read_times(
 ) -> Floats | None:
     """Times (row,) of a table in the model's unit, NaN where none is given; None after a problem.
 
-    Reports E620 (no column), E621 (dates without origin), E622 (neither a number nor a date).
+    Reports E620 (no column), E621 (dates without origin), E622 (neither a number nor a date),
+    E641 (an infinite one).
     """
     column = time_column(table, time, columns)
     if column is None:
@@ -91,7 +92,19 @@ def axis_values(
         )
         return None
     factors = conversion(table, column, time.unit, f"the time '{time.name}'", None, parse_unit, findings)
-    return None if factors is None else snap(factors[0] * values + factors[1], time)
+    if factors is None:
+        return None
+    values = converted(values, factors)
+    infinite = np.flatnonzero(np.isinf(values))
+    if len(infinite):
+        findings.add(
+            "E641",
+            f"the time is infinite, expected a finite number{table.others(infinite)}",
+            place=table.place(int(infinite[0]), column),
+            help="correct the time, or remove the row",
+        )
+        return None
+    return snap(values, time)
 
 
 def snap(values: Floats, time: Time) -> Floats:

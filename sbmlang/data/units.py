@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
+from sbmlang.data.dataset import Floats
 from sbmlang.data.findings import Findings, spans
 from sbmlang.data.table import Column, Table
 from sbmlang.errors import SbmError
@@ -61,6 +64,14 @@ def conversion(
         )
         return None
     return found.converter_to(declared)
+
+
+def converted(values: Floats, factors: tuple[float, float]) -> Floats:
+    """``a * value + b``, every digit kept where nothing is to be done; infinite beyond the largest float."""
+    if factors == (1.0, 0.0):
+        return values
+    with np.errstate(over="ignore"):
+        return factors[0] * values + factors[1]
 
 
 def _meaning(unit: Unit) -> tuple[object, ...]:

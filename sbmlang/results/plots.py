@@ -56,7 +56,7 @@ def figures(
     """Figures by name: ``fit_CO2``, ``trace_1``, ``trace_2`` ...; all that the tree allows without ``kinds``.
 
     ``truth`` has values of parameters (a number, or an array over the parameter's dims) to be marked.
-    Raises ``SbmError``: E660 no such kind, E661 the results lack what it needs, E663 a wrong ``truth``.
+    Raises ``SbmError``: E665 no such kind, E666 the results lack what it needs, E668 a wrong ``truth``.
     """
     wanted = [k for k in KINDS if _lacks(tree, KINDS[k]) is None] if kinds is None else list(kinds)
     mistakes = [m for k in wanted for m in _mistakes(tree, k)]
@@ -78,11 +78,11 @@ def save_figures(
 ) -> tuple[Path, ...]:
     """Draws ``figures`` into files ``folder/NAME.FORMAT`` and returns their paths; makes the folder.
 
-    Raises ``SbmError``: as ``figures``, E662 no such format, and E652 to E654 as ``results.save``.
+    Raises ``SbmError``: as ``figures``, E667 no such format, and E652 to E654 as ``results.save``.
     """
     if format not in FORMATS:
         raise SbmError(
-            error("E662", f"figures cannot be written as '{format}'", help=f"formats: {', '.join(FORMATS)}")
+            error("E667", f"figures cannot be written as '{format}'", help=f"formats: {', '.join(FORMATS)}")
         )
     drawn = figures(tree, kinds, truth=truth)
     place = _folder(Path(folder))
@@ -96,7 +96,7 @@ def save_figures(
 def _mistakes(tree: xr.DataTree, kind: str) -> Iterator[Diagnostic]:
     if kind not in KINDS:
         yield error(
-            "E660",
+            "E665",
             f"there is no kind of figure '{kind}'",
             help=(*did_you_mean(kind, KINDS), f"kinds: {', '.join(KINDS)}"),
         )
@@ -105,7 +105,7 @@ def _mistakes(tree: xr.DataTree, kind: str) -> Iterator[Diagnostic]:
     if missing is not None:
         can = [k for k in KINDS if _lacks(tree, KINDS[k]) is None]
         yield error(
-            "E661",
+            "E666",
             f"the figure '{kind}' needs {missing}, which these results do not hold",
             help=f"figures they allow: {', '.join(can)}" if can else "these results allow no figure",
         )
@@ -142,9 +142,9 @@ def _truth(tree: xr.DataTree, truth: Mapping[str, ArrayLike]) -> dict[str, float
 
 def _wrong_truth(name: str, count: int, labels: Mapping[str, list[str]]) -> Diagnostic:
     if name not in labels:
-        return error("E663", f"a true value is given for '{name}', which the results do not hold",
+        return error("E668", f"a true value is given for '{name}', which the results do not hold",
                      help=(*did_you_mean(name, labels), f"parameters: {', '.join(labels)}"))  # fmt: skip
-    return error("E663", f"{count} true values are given for '{name}', which has {len(labels[name])}",
+    return error("E668", f"{count} true values are given for '{name}', which has {len(labels[name])}",
                  help=f"expected one for each of {', '.join(labels[name][:8])}")  # fmt: skip
 
 

@@ -32,9 +32,9 @@ def open_fit(path: str | os.PathLike[str]) -> xr.DataTree:
     E657 not written by sbmlang, E658 written by a newer sbmlang.
     """
     target = Path(path)
-    if target.is_dir():
-        raise SbmError(_is_folder(target))
     try:
+        if target.is_dir():
+            raise SbmError(_is_folder(target))
         with xr.open_datatree(target, engine="h5netcdf") as file:
             tree = file.load()
     except FileNotFoundError:
@@ -62,19 +62,41 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[BinaryIO], object
     Raises ``SbmError`` E651 to E654 as ``save``.
     """
     target = Path(os.path.realpath(path))  # through a symbolic link, so that the link stays one
-    _require_writable(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        _require_writable(target)
+        _replace(target, write)
+    except OSError as fault:
+        raise SbmError(_write_failed(target, fault)) from fault
+    return target
+
+
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Refuses a path that ``save`` could not write, before a long run is spent on it.
+
+    Raises ``SbmError`` E651 to E653.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        _require_writable(target)
+        probe = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        probe.touch()
+        probe.unlink()
+    except OSError as fault:
+        raise SbmError(_write_failed(target, fault)) from fault
+
+
+def _replace(target: Path, write: Callable[[BinaryIO], object]) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        try:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as fault:
-        raise SbmError(_write_failed(target, fault)) from fault
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
+            file.close()  # some systems replace only closed files
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def _require_writable(target: Path) -> None:
@@ -123,7 +145,7 @@ def _is_folder(target: Path) -> Diagnostic:
 def _not_allowed(target: Path, fault: OSError) -> Diagnostic:
     return error(
         "E653",
-        f"no permission for '{target.name}': {fault.strerror or fault}",
+        f"no permission for '{target.name}': {os.strerror(fault.errno) if fault.errno else fault}",
         place=str(target),
         help="change the permissions of the file or its folder, or use another path",
     )

@@ -68,7 +68,7 @@ def assemble(
         "posterior": frame.paths(_DRAWS, posterior, reports, states),
         "posterior_predictive": frame.rows(_DRAWS, posterior_predictive),
         "log_likelihood": frame.rows(_DRAWS, log_likelihood, units="1"),
-        "sample_stats": _statistics(sample_stats),
+        "sample_stats": frame.statistics(sample_stats),
         "prior": frame.paths(_DRAWS, _one_chain(prior)),
         "prior_predictive": frame.rows(_DRAWS, _one_chain(prior_predictive)),
         "observed_data": frame.rows((), _present(data)),
@@ -153,6 +153,15 @@ class _Frame:
             )
         return self._with_coordinates(variables)
 
+    def statistics(self, group: Arrays | None) -> xr.Dataset:
+        """What a sampler says about each draw; further axes are named after the statistic."""
+        arrays = {name: np.asarray(values) for name, values in (group or {}).items()}
+        variables = {
+            name: xr.Variable((*_DRAWS, *(f"{name}_dim_{i}" for i in range(a.ndim - 2))), a)
+            for name, a in arrays.items()
+        }
+        return self._with_coordinates(variables)
+
     def constants(self) -> xr.Dataset:
         """Forcings on their own times, covariates, and the coordinates of every channel's rows."""
         variables: dict[str, xr.Variable] = {}
@@ -235,14 +244,6 @@ def _meaning(q: Quantity) -> dict[str, Any]:
         case _:
             role = "input"
     return {"units": str(q.unit), "long_name": q.doc, "role": role, **bounds}
-
-
-def _statistics(stats: Arrays | None) -> xr.Dataset:
-    arrays = {name: np.asarray(values) for name, values in (stats or {}).items()}
-    return xr.Dataset({
-        name: xr.Variable((*_DRAWS, *(f"{name}_dim_{i}" for i in range(a.ndim - 2))), a)
-        for name, a in arrays.items()
-    })  # fmt: skip
 
 
 def _one_chain(group: Arrays | None) -> Arrays:

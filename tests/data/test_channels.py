@@ -97,6 +97,11 @@ def test_what_to_do_about_a_bad_cell(make, cell, help):
     assert help in make.problem(make.model(make.observation()), {"t": [1], "CO2": [cell]}).help[0]
 
 
+@pytest.mark.parametrize("table", [{"t": [1, np.inf], "CO2": [1, 2]}, {"t": [1, 2], "CO2 [gC]": [1, 1e308]}])
+def test_infinite_after_reading(make, table):
+    assert make.problem(make.model(make.observation()), table).code == "E641"
+
+
 def test_infinite_values(make):
     found = make.problem(make.model(make.observation()), {"t": [1, 2], "CO2": [1, np.inf]})
     assert (found.code, found.place) == ("E641", "the table, row 1, column 'CO2'")

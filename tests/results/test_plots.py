@@ -146,15 +146,15 @@ def test_figures_are_registered_nowhere(predator_prey, tmp_path):
 def test_mistakes(incubation, predator_prey, tmp_path):
     tree = incubation.tree()
     wrong = raised(figures, tree, ["tracer", "prior_fit"])
-    assert wrong.codes == ("E660", "E661")
+    assert wrong.codes == ("E665", "E666")
     assert "did you mean 'trace'?" in wrong.diagnostics[0].help
     assert "'prior_predictive'" in wrong.diagnostics[1].message
     one = predator_prey.tree(posterior={"alpha": predator_prey.groups["posterior"]["alpha"]})
-    assert raised(figures, one, ["pairs"]).codes == ("E661",)
+    assert raised(figures, one, ["pairs"]).codes == ("E666",)
     assert "pairs" not in figures(one)
-    assert raised(save_figures, tree, tmp_path, format="jpg").codes == ("E662",)
-    assert raised(figures, tree, truth={"sigm": 1.0}).codes == ("E663",)
-    assert raised(figures, tree, truth={"k": [1.0, 2.0]}).codes == ("E663",)
+    assert raised(save_figures, tree, tmp_path, format="jpg").codes == ("E667",)
+    assert raised(figures, tree, truth={"sigm": 1.0}).codes == ("E668",)
+    assert raised(figures, tree, truth={"k": [1.0, 2.0]}).codes == ("E668",)
     (tmp_path / "file").write_text("")
     assert raised(save_figures, tree, tmp_path / "file").codes == ("E652",)
     assert raised(save_figures, tree, tmp_path / "file" / "below").codes == ("E653",)

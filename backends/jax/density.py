@@ -1,8 +1,7 @@
 """Log densities of a generated program, read off its numpyro functions, and the maps from the real line.
 
-The unconstrained vector holds the parameters in the order of the model file, each flattened in C order.
-Bijections (the same in every backend): unbounded x = u; bounded below x = lower + exp(u); bounded above
-x = upper - exp(u); an interval x = lower + (upper - lower)*expit(u); a simplex by stick breaking.
+The unconstrained vector holds the parameters in the order of the model file, each flattened in C order;
+``bijections`` has the maps.
 """
 
 from __future__ import annotations
@@ -14,8 +13,9 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpyro.distributions as dist
 from numpyro import handlers
+
+from .bijections import Bijection, bijection, simplex
 
 End = float | None | Callable[[Mapping[str, Any]], jax.Array]
 
@@ -32,10 +32,19 @@ class Unknown:
 
     @property
     def bijection(self) -> str:
-        if self.constraint:
-            return self.constraint
-        return {(False, False): "identity", (True, False): "exp", (False, True): "upper - exp",
-                (True, True): "interval"}[self.lower is not None, self.upper is not None]  # fmt: skip
+        """The name of the map from the real line."""
+        return self.map({}).name if not self._depends else bijection(self.lower, self.upper).name
+
+    @property
+    def _depends(self) -> bool:
+        return callable(self.lower) or callable(self.upper)
+
+    def map(self, p: Mapping[str, Any]) -> Bijection:
+        """The bijection, given the parameters that its ends depend on."""
+        if self.constraint == "simplex":
+            return simplex()
+        ends = (end(p) if callable(end) else end for end in (self.lower, self.upper))
+        return bijection(*ends)
 
     def shape(self, data: Any) -> tuple[int, ...]:
         return tuple(len(data["members"][d]) for d in self.dims)
@@ -43,26 +52,6 @@ class Unknown:
     def free_shape(self, data: Any) -> tuple[int, ...]:
         shape = self.shape(data)
         return (*shape[:-1], shape[-1] - 1) if self.constraint == "simplex" else shape
-
-    def transform(self, p: Mapping[str, Any]) -> dist.transforms.Transform:
-        """The bijection, given the parameters that its ends depend on."""
-        lower = self.lower(p) if callable(self.lower) else self.lower
-        upper = self.upper(p) if callable(self.upper) else self.upper
-        transforms = dist.transforms
-        match self.bijection:
-            case "identity":
-                return transforms.IdentityTransform()
-            case "exp":
-                return transforms.ComposeTransform([transforms.ExpTransform(), transforms.AffineTransform(lower, 1.0)])
-            case "upper - exp":
-                return transforms.ComposeTransform([transforms.ExpTransform(), transforms.AffineTransform(upper, -1.0)])
-            case "interval":
-                assert lower is not None and upper is not None
-                return transforms.ComposeTransform(
-                    [transforms.SigmoidTransform(), transforms.AffineTransform(lower, upper - lower)]
-                )
-            case _:
-                return transforms.StickBreakingTransform()
 
 
 def dimension(unknowns: Sequence[Unknown], data: Any) -> int:
@@ -81,15 +70,17 @@ def constrain(unknowns: Sequence[Unknown], u: jax.Array, data: Any) -> tuple[dic
     for k in _in_order(unknowns):
         first, last = places[k.name]
         free = u[first:last].reshape(k.free_shape(data))
-        transform = k.transform(p)
-        p[k.name] = transform(free)
-        log_jacobian += jnp.sum(transform.log_abs_det_jacobian(free, p[k.name]))
+        onto = k.map(p)
+        p[k.name] = onto.forward(free)
+        log_jacobian += jnp.sum(onto.log_jacobian(free))
     return {k.name: p[k.name] for k in unknowns}, log_jacobian
 
 
 def unconstrain(unknowns: Sequence[Unknown], p: Mapping[str, Any], data: Any) -> jax.Array:
     """Parameters -> ``u`` (dimension,), the inverse of ``constrain``."""
-    parts = [jnp.ravel(k.transform(p)._inverse(jnp.broadcast_to(jnp.asarray(p[k.name], float), k.shape(data)))) for k in unknowns]
+    parts = [
+        jnp.ravel(k.map(p).inverse(jnp.broadcast_to(jnp.asarray(p[k.name], float), k.shape(data)))) for k in unknowns
+    ]
     return jnp.concatenate(parts) if parts else jnp.zeros(0)
 
 

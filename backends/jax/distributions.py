@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jax.scipy.special import gammaln, xlogy
 from numpyro.distributions import constraints, transforms
@@ -79,7 +80,7 @@ def _truncated_normal(mu: Any, sigma: Any, lower: Any, upper: Any) -> dist.Distr
 def _end(bound: Any) -> Any:
     """None for a bound known to be infinite: the two-sided formula has no derivative there."""
     concrete = not isinstance(bound, jax.core.Tracer)
-    return None if bound is None or (concrete and bool(jnp.all(jnp.isinf(bound)))) else bound
+    return None if bound is None or (concrete and bool(np.all(np.isinf(np.asarray(bound))))) else bound
 
 
 def _between(eta: dist.Distribution, lower: Any, upper: Any) -> dist.Distribution:

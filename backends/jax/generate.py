@@ -15,7 +15,7 @@ from typing import Any, Literal
 import sympy as sp
 
 from sbmlang import __version__
-from sbmlang.emit.code import Function, Module, Names, call, comment
+from sbmlang.emit.code import WIDTH, Function, Module, Names, call, comment
 from sbmlang.emit.printer import ROW, TIME, Environment, Value
 from sbmlang.errors import NotYet, error
 from sbmlang.ir import (
@@ -277,7 +277,7 @@ class Generator:
             yield f"RTOL, ATOL, MAX_STEPS = {self.settings.rtol!r}, {self.settings.atol!r}, {self.settings.max_steps}"
         yield "PARAMETERS = ("
         for p in self.model.parameters:
-            yield f"    {self._bounds(p)},{comment(p.doc, f'[{p.unit}]')}"
+            yield f"    {self._bounds(p)},{comment(p.doc, _unit(p))}"
         yield ")"
         yield f"JOINTS = {{{', '.join(f'{j.name!r}: {j.members!r}' for j in self.model.joints)}}}"
 
@@ -347,7 +347,7 @@ class Generator:
         if dims:
             shape = ", ".join(self.sizes[d] for d in dims) + ("," if len(dims) == 1 else "")
             code += f".expand(({shape})).to_event({len(dims)})"
-        said = comment(first.doc, f"[{first.unit}]")
+        said = comment(first.doc, _unit(first))
         if not joint:
             return _wrapped(f'{self.python(first.name)} = numpyro.sample("{first.name}", {code}){said}')
         site = first.group
@@ -386,7 +386,7 @@ class Generator:
                 body += self._root_call(d, env)
             else:
                 code = self._full(self._code(d.expr, env, d.dims), d.expr, d.dims)
-                body.append(f"{self.python(d.name)} = {code}{comment(d.doc, f'[{d.unit}]')}")
+                body.append(f"{self.python(d.name)} = {code}{comment(d.doc, _unit(d))}")
             for name, dims in zip(_names(d), _dims(d), strict=True):
                 env = env.having(**{name: Value(self.python(name), dims)})
                 made.append(name)
@@ -493,41 +493,54 @@ class Generator:
     def _path_names(self) -> set[str]:
         return self._needed([*self.model.dynamics.drift.values(), *(s.init for s in self.states)])
 
-    def _member(self, dict_name: str = "p") -> Environment:
+    def _member(self) -> Environment:
         """Values of one member: everything without the batch dims."""
         batch = frozenset(self.batch)
         values: dict[str, Value] = {}
-        for name in self.theta:
-            values[name] = Value(f'{dict_name}["{name}"]', tuple(d for d in self._dims_of(name) if d not in batch))
-        for name in self.inputs:
-            values[name] = Value(f'inputs["{name}"]', tuple(d for d in self._dims_of(name) if d not in batch))
+        for name in (*self.theta, *self.inputs):
+            values[name] = Value(self.python(name), tuple(d for d in self._dims_of(name) if d not in batch))
         values[self.model.time.name] = Value("t")
         for state, axes in zip(self.states, self.layout.axes, strict=True):
             values[state.name] = Value(self.python(state.name), axes)
         return self._environment(values, dropped=batch)
 
+    def _given(self, expressions: Iterable[sp.Expr]) -> list[str]:
+        """Lines that take what expressions need out of ``p`` and ``inputs``."""
+        needed = self._needed(expressions)
+        forcings = {f.name for f in self.model.forcings}
+        taken = [(n, "p") for n in self.theta] + [(n, "inputs") for n in self.inputs if n not in forcings]
+        about = {q.name: q for q in self._quantities()}
+        return [
+            f'{self.python(n)} = {place}["{n}"]{self._said(about.get(n))}' for n, place in taken if n in needed
+        ]
+
+    def _said(self, q: Quantity | None) -> str:
+        return comment(q.doc, _unit(q)) if q is not None else ""
+
     def initial(self) -> Function:
         env = self._member()
-        codes = [self._code(self._inlined(s.init, Stage.PARAMETERS), env, a) for s, a in zip(self.states, self.layout.axes, strict=True)]
+        inits = [self._inlined(s.init, Stage.PARAMETERS) for s in self.states]
+        codes = [self._code(e, env, a) for e, a in zip(inits, self.layout.axes, strict=True)]
         if self.layout.is_flat:
             body = call("jnp.array", [_list(codes), "float"], "return ")
         else:
             body = self.layout.pack(codes)
         names = ", ".join(s.name for s in self.states)
-        return Function("initial", ("p", "inputs"), f"The states ({names}) of one member at the start.", tuple(body))
+        return Function("initial", ("p", "inputs"), f"The states ({names}) of one member at the start.",
+                        tuple(_split([*self._given(inits), *body])))  # fmt: skip
 
-    def _at_time(self, expressions: Sequence[sp.Expr], env: Environment, *, states: bool = True) -> tuple[list[str], Environment]:
+    def _at_time(self, expressions: Sequence[sp.Expr], env: Environment) -> tuple[list[str], Environment]:
         """Lines that compute the forcings and definitions that expressions need, and where they are then."""
         needed = self._needed(expressions)
-        body: list[str] = []
+        body = self._given(expressions)
         for f in self.model.forcings:
             if f.name in needed:
-                body.append(f'{self.python(f.name)} = interpolate("{f.interpolation}", inputs["{f.name}"], t){comment(f.doc, f"[{f.unit}]")}')
+                body.append(f'{self.python(f.name)} = interpolate("{f.interpolation}", inputs["{f.name}"], t){comment(f.doc, _unit(f))}')
                 env = env.having(**{f.name: Value(self.python(f.name), env.axes(f.dims))})
         for d in self.model.definitions:
             if isinstance(d, Definition) and d.name in needed and self.stage(d.name) > Stage.PARAMETERS:
                 axes = env.axes(d.dims)
-                body.append(f"{self.python(d.name)} = {self._code(d.expr, env, axes)}{comment(d.doc, f'[{d.unit}]')}")
+                body.append(f"{self.python(d.name)} = {self._code(d.expr, env, axes)}{comment(d.doc, _unit(d))}")
                 env = env.having(**{d.name: Value(self.python(d.name), axes)})
         return body, env
 
@@ -601,9 +614,8 @@ class Generator:
         return Function("linear", (*t, "p", "inputs"), f"A and b of d x/dt = A x + b for x = ({names}) of one member.", tuple(_split(body)))
 
     def path(self) -> Function:
-        theta = ", ".join(f'"{n}": c["{n}"]' for n in self.theta)
         forcings = {f.name for f in self.model.forcings}
-        body = [f"theta = {{{theta}}}"] if len(theta) < 80 else ["theta = {name: c[name] for name in " + repr(tuple(self.theta)) + "}"]
+        body = _dict("theta = ", [f'"{n}": c["{n}"]' for n in self.theta])
         inputs = []
         for n in self.inputs:
             if n in forcings:
@@ -612,9 +624,9 @@ class Generator:
                 inputs.append(f'"{n}": data["members"]["{n}"] + {self.model.dims[n].first}')
             else:
                 inputs.append(f'"{n}": c["{n}"]')
-        body += call("inputs = dict", [f"**{{{', '.join(inputs)}}}"]) if False else [f"inputs = {{{', '.join(inputs)}}}"]
+        body += _dict("inputs = ", inputs)
         body += ['grid = data["grid"]', "", *self._member_solve(), ""]
-        body.append(f"values, ok = {self._all_members()}(theta, inputs, grid)")
+        body.append(f"values = {self._all_members()}(theta, inputs, grid)")
         body += self._unstacked()
         doc = (
             f"The states at data[\"grid\"] by name, each (time, *dims), and whether the solve succeeded.\n\n"
@@ -627,16 +639,14 @@ class Generator:
         match s.method:
             case "exponential":
                 solution = [
-                    "x = solve_linear(*linear(p, inputs), initial(p, inputs), T0, grid)",
-                    "return x, jnp.isfinite(x).all()",
+                    "return solve_linear(*linear(p, inputs), initial(p, inputs), T0, grid)",
                 ]
             case "exponential pieces":
                 solution = [
                     f"edges = density.edges(T0, grid, {self._jumps('inputs')})",
                     "middle = 0.5*(edges[1:] + edges[:-1])",
                     "matrices, offsets = jax.vmap(lambda t: linear(t, p, inputs))(middle)",
-                    "x = solve_linear_pieces(matrices, offsets, initial(p, inputs), edges, grid)",
-                    "return x, jnp.isfinite(x).all()",
+                    "return solve_linear_pieces(matrices, offsets, initial(p, inputs), edges, grid)",
                 ]
             case _:
                 options = [f"stiff={s.method == 'implicit'}", "rtol=RTOL", "atol=ATOL", "max_steps=MAX_STEPS", f'adjoint="{s.adjoint}"']
@@ -646,8 +656,8 @@ class Generator:
                 if jumps != "()":
                     options.append(f"jumps=density.jumps({jumps})")
                 solution = [
-                    *call("solve", ["drift", "initial(p, inputs)", "p", "inputs", "T0", "grid", *options], "solution = "),
-                    "return solution.values, solution.ok",
+                    *call("solve", ["drift", "initial(p, inputs)", "p", "inputs", "T0", "grid", *options], "return ", ").values"),
+                    
                 ]
         return ["def member(p, inputs, grid):", *("    " + line for piece in solution for line in piece.split("\n"))]
 
@@ -686,8 +696,8 @@ class Generator:
             have = (*self.batch, *axes)
             if have != state.dims:
                 code = f"jnp.transpose({code}, {(0, *(1 + have.index(d) for d in state.dims))})"
-            items.append(f'"{name}": {code},{comment(state.doc, f"[{state.unit}]")}')
-        return [*lines, "return {", *("    " + i for i in items), "}, jnp.all(ok)"]
+            items.append(f'"{name}": {code},{comment(state.doc, _unit(state))}')
+        return [*lines, "return {", *("    " + i for i in items), "}, jnp.isfinite(values).all()"]
 
     # --- observations and reports --------------------------------------------------------------------
 
@@ -756,7 +766,7 @@ class Generator:
             shape = [*(['data["grid"].shape[0]'] if self._is_path(r) else []), *(self.sizes[d] for d in r.dims)]
             if shape:
                 code = f"jnp.broadcast_to({code}, ({', '.join(shape)},))"
-            items.append(f'"{r.name}": {code},{comment(r.doc, f"[{r.unit}]")}')
+            items.append(f'"{r.name}": {code},{comment(r.doc, _unit(r))}')
         body = [*self._forcing_lines(exprs.values()), "return {", *("    " + i for i in items), "}"]
         return Function("reports", ("c", "s", "data"), "Derived quantities by name: (*dims), or (time, *dims) along the path.", tuple(body))
 
@@ -810,6 +820,11 @@ def _free(expr: sp.Expr) -> set[str]:
     return {i.dim for r in refs(expr) for i in r.index if isinstance(i, Along)}
 
 
+def _unit(q: Quantity) -> str:
+    """The unit as a comment shows it: nothing for a plain number."""
+    return f"[{q.unit}]" if str(q.unit) != "1" else ""
+
+
 def _is_number(expr: sp.Expr) -> bool:
     return bool(expr.is_number)
 
@@ -820,6 +835,11 @@ def _mapped_argument(value: Any, change: Any) -> Any:
 
 def _returned(listed: str) -> list[str]:
     return [f"return {{{listed}}}"] if len(listed) < 90 else ["return {", *(f"    {i}," for i in listed.split(", ")), "}"]
+
+
+def _dict(start: str, items: Sequence[str]) -> list[str]:
+    line = f"{start}{{{', '.join(items)}}}"
+    return [line] if len(line) < WIDTH else [f"{start}{{", *(f"    {i}," for i in items), "}"]
 
 
 def _wrapped(line: str) -> list[str]:

@@ -47,13 +47,13 @@ def comment(*parts: str) -> str:
     return f"  # {said}" if said else ""
 
 
-def call(function: str, arguments: Iterable[str], prefix: str = "") -> list[str]:
+def call(function: str, arguments: Iterable[str], prefix: str = "", end: str = ")") -> list[str]:
     """A call on one line if it fits, else one argument a line."""
     items = list(arguments)
-    line = f"{prefix}{function}({', '.join(items)})"
+    line = f"{prefix}{function}({', '.join(items)}{end}"
     if len(line) <= WIDTH:
         return [line]
-    return [f"{prefix}{function}(", *(f"    {item}," for item in items), ")"]
+    return [f"{prefix}{function}(", *(f"    {item}," for item in items), end]
 
 
 class Names:

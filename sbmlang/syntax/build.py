@@ -189,25 +189,25 @@ class StatementBuilder(ExpressionBuilder):
         return None, None, None
 
     def const(self, meta: Meta, children: Any) -> ast.ConstDecl:
-        name, declared, value, doc = children
-        return ast.ConstDecl(str(name), *declared, value, _text(doc), self._span(name), self._span(meta))
+        name, (index, unit), value, doc = children
+        return ast.ConstDecl(str(name), index, unit, value, _text(doc), self._span(name), self._span(meta))
 
     def data(self, meta: Meta, children: Any) -> ast.DataDecl:
-        name, declared, column, doc = children
+        name, (index, unit), column, doc = children
         return ast.DataDecl(
-            str(name), *declared, column and column.value, _text(doc), self._span(name), self._span(meta)
+            str(name), index, unit, column and column.value, _text(doc), self._span(name), self._span(meta)
         )
 
     def forcing(self, meta: Meta, children: Any) -> ast.ForcingDecl:
-        name, declared, value, doc = children
+        name, (index, unit), value, doc = children
         return ast.ForcingDecl(
-            str(name), *declared, value, None, None, _text(doc), self._span(name), self._span(meta)
+            str(name), index, unit, value, None, None, _text(doc), self._span(name), self._span(meta)
         )
 
     def forcing_data(self, meta: Meta, children: Any) -> ast.ForcingDecl:
-        name, declared, options, doc = children
+        name, (index, unit), options, doc = children
         return ast.ForcingDecl(
-            str(name), *declared, None, options.get("interpolation"), options.get("column"), _text(doc),
+            str(name), index, unit, None, options.get("interpolation"), options.get("column"), _text(doc),
             self._span(name), self._span(meta),
         )  # fmt: skip
 
@@ -218,8 +218,8 @@ class StatementBuilder(ExpressionBuilder):
         return _Option("interpolation", str(children[0]), self._span(meta))
 
     def param(self, meta: Meta, children: Any) -> ast.ParamDecl:
-        name, declared, prior, doc = children
-        one = ast.ParamName(str(name), *declared, _text(doc), self._span(name))
+        name, (index, unit), prior, doc = children
+        one = ast.ParamName(str(name), index, unit, _text(doc), self._span(name))
         return ast.ParamDecl((one,), False, prior, _text(doc), self._span(meta))
 
     def joint(self, meta: Meta, children: Any) -> ast.ParamDecl:
@@ -227,8 +227,8 @@ class StatementBuilder(ExpressionBuilder):
         return ast.ParamDecl(tuple(names), True, prior, _text(doc), self._span(meta))
 
     def joint_name(self, meta: Meta, children: Any) -> ast.ParamName:
-        name, declared, doc = children
-        return ast.ParamName(str(name), *declared, _text(doc), self._span(name))
+        name, (index, unit), doc = children
+        return ast.ParamName(str(name), index, unit, _text(doc), self._span(name))
 
     def fn(self, meta: Meta, children: Any) -> ast.FnDecl:
         name, params, body, doc = children
@@ -238,13 +238,13 @@ class StatementBuilder(ExpressionBuilder):
         return tuple(str(name) for name in children if name is not None)
 
     def let(self, meta: Meta, children: Any) -> ast.LetDecl:
-        name, declared, value, doc = children
-        return ast.LetDecl(str(name), *declared, value, _text(doc), self._span(name), self._span(meta))
+        name, (index, unit), value, doc = children
+        return ast.LetDecl(str(name), index, unit, value, _text(doc), self._span(name), self._span(meta))
 
     def state(self, meta: Meta, children: Any) -> ast.StateDecl:
-        name, declared, bounds, doc = children
+        name, (index, unit), bounds, doc = children
         return ast.StateDecl(
-            str(name), *declared, bounds.get("lower bound"), bounds.get("upper bound"),
+            str(name), index, unit, bounds.get("lower bound"), bounds.get("upper bound"),
             "enforced" in bounds, _text(doc), self._span(name), self._span(meta),
         )  # fmt: skip
 
@@ -269,8 +269,8 @@ class StatementBuilder(ExpressionBuilder):
         return (_Option("enforced", True, self._span(meta)),)
 
     def sink(self, meta: Meta, children: Any) -> ast.SinkDecl:
-        name, declared, doc = children
-        return ast.SinkDecl(str(name), *declared, _text(doc), self._span(name), self._span(meta))
+        name, (index, unit), doc = children
+        return ast.SinkDecl(str(name), index, unit, _text(doc), self._span(name), self._span(meta))
 
     def flux(self, meta: Meta, children: Any) -> ast.FluxDecl:
         name, (index, unit), source, target, rate, doc = children
@@ -294,15 +294,15 @@ class StatementBuilder(ExpressionBuilder):
         return ast.InitDecl(state, None, law, _text(doc), self._span(meta))
 
     def observe(self, meta: Meta, children: Any) -> ast.ObserveDecl:
-        name, declared, before, law, after, doc = children
+        name, (index, unit), before, law, after, doc = children
         options = self._options(o for o in (before, after) if o)
         return ast.ObserveDecl(
-            str(name), *declared, options.get("column"), law, _text(doc), self._span(name), self._span(meta)
+            str(name), index, unit, options.get("column"), law, _text(doc), self._span(name), self._span(meta)
         )
 
     def report(self, meta: Meta, children: Any) -> ast.ReportDecl:
-        name, declared, value, doc = children
-        return ast.ReportDecl(str(name), *declared, value, _text(doc), self._span(name), self._span(meta))
+        name, (index, unit), value, doc = children
+        return ast.ReportDecl(str(name), index, unit, value, _text(doc), self._span(name), self._span(meta))
 
 
 def _only_once(again: bool, what: str, span: Span, help: str) -> None:

@@ -155,7 +155,9 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, Any]):
 
     def call(self, meta: Meta, children: Any) -> ast.Call:
         function, *items = children
-        args, keywords, window = [], [], None
+        args: list[ast.Expr] = []
+        keywords: list[ast.Keyword] = []
+        window: ast.WindowSpec | None = None
         for item in items:
             match item:
                 case ast.Keyword():

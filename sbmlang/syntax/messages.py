@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -84,18 +84,22 @@ class Broken:
 
 def explain(broken: Broken) -> Diagnostic:
     """The diagnostic for a failure of a model text."""
-    for rule in (_foreign, _later, _unknown_statement, _ends_early, _bracket, _relation, _reserved, _operator):
+    for rule in _rules():
         if found := rule(broken):
             return found
     return _unexpected(broken)
 
 
+def _rules() -> tuple[Callable[[Broken], Diagnostic | None], ...]:
+    return (
+        _foreign, _later, _unknown_statement, _ends_early, _bracket, _relation, _reserved, _operator
+    )  # fmt: skip
+
+
 def explain_unit(source: Source, at: int) -> Diagnostic:
     """The diagnostic for a text that is no unit, failing at offset ``at``."""
     broken = Broken(source, source.text, None, at, frozenset({"UNIT_NAME"}))
-    return error(
-        "E101", f"'{source.text}' is not a unit", Span(at, at, source), help=_unit_help(broken)
-    )
+    return error("E101", f"'{source.text}' is not a unit", Span(at, at, source), help=_unit_help(broken))
 
 
 # --- one kind of mistake each ------------------------------------------------------------------------------
@@ -115,24 +119,21 @@ def _foreign(broken: Broken) -> Diagnostic | None:
         return None
     span = broken.span(here)
     if here.text == '"':
-        return error(
-            "E102", "this text is not closed", span, help='it ends with another " on the same line'
-        )
+        return error("E102", "this text is not closed", span, help='it ends with another " on the same line')
     if here.text == ";":
         return error("E112", "';' has no meaning here", span, help="statements need no sign at their end")
     opening = f"{previous.text}{here.text}" if previous and previous.end == here.start else here.text
     if comment := next((c for c in _COMMENTS if c in (here.text, opening)), None):
         return error("E112", f"'{comment}' does not begin a comment", span, help="a comment begins with #")
     if here.text in _LOOKALIKES:
-        return error(
-            "E105", f"'{here.text}' is not a sign of the language", span, help=f"write {_LOOKALIKES[here.text]}"
-        )
+        help = f"write {_LOOKALIKES[here.text]}"
+        return error("E105", f"'{here.text}' is not a sign of the language", span, help=help)
     if here.text in _SIGNS:
         return None
     return error("E105", f"{_character(here.text)} is not a sign of the language", span)
 
 
-_SIGNS = frozenset("+ - * / ^ ** ( ) [ ] { } < > <= >= == != = ~ , : .. -> <- := += . */ %".split())
+_SIGNS = frozenset({*"+-*/^()[]{}<>=~,:.%", "**", "<=", ">=", "==", "!=", "..", "->", "<-", ":=", "+=", "*/"})
 
 
 def _character(sign: str) -> str:
@@ -146,8 +147,8 @@ def _later(broken: Broken) -> Diagnostic | None:
         return None
     if here.text == "{" and broken.keyword == "state" and previous and previous.text == "in":
         help = "a state is a real number here: state NAME >= 0, or in (0, 1)"
-        return error("E190", "states with whole numbers are not in this version of sbmlang", broken.span(here),
-                     help=help)  # fmt: skip
+        message = "states with whole numbers are not in this version of sbmlang"
+        return error("E190", message, broken.span(here), help=help)
     advice = LATER.get(here.text) or (broken.keyword == "observe" and LATER_CLAUSES.get(here.text))
     if not (broken.is_new_statement and advice):
         return None
@@ -221,8 +222,8 @@ def _begins_line(broken: Broken, word: Word) -> bool:
 
 def _never_closed(broken: Broken, bracket: Word) -> Diagnostic:
     closing = CLOSING[bracket.text]
-    return error("E102", f"'{bracket.text}' is never closed", broken.span(bracket),
-                 help=f"put '{closing}' where it ends")  # fmt: skip
+    help = f"put '{closing}' where it ends"
+    return error("E102", f"'{bracket.text}' is never closed", broken.span(bracket), help=help)
 
 
 def _bracket(broken: Broken) -> Diagnostic | None:
@@ -270,13 +271,10 @@ def _relation(broken: Broken) -> Diagnostic | None:
     span, accepts = broken.span(here), broken.accepts
     if here.text in ("<-", ":=", "==") and "_EQUAL" in accepts:
         return error("E109", f"'{here.text}' does not define anything here", span, help="write =")
-    table = _TILDE_HELP if here.text == "~" else _EQUAL_HELP
-    if here.text == "~" and "_EQUAL" in accepts:
-        help = _TILDE_HELP.get(broken.keyword, f"`{broken.keyword}` is written with =")
-        return error("E109", f"'~' where `{broken.keyword}` takes '='", span, help=help)
-    if here.text != "~" and "TILDE" in accepts:
-        return error("E109", f"'{here.text}' where `{broken.keyword}` takes '~'", span,
-                     help=table.get(broken.keyword, f"`{broken.keyword}` is written with ~"))  # fmt: skip
+    table, other = (_TILDE_HELP, "=") if here.text == "~" else (_EQUAL_HELP, "~")
+    if ("TILDE" if other == "~" else "_EQUAL") in accepts:
+        help = table.get(broken.keyword, f"`{broken.keyword}` is written with {other}")
+        return error("E109", f"'{here.text}' where `{broken.keyword}` takes '{other}'", span, help=help)
     if broken.keyword in table and not any(w.text in (*_DEFINES, "~") for w in broken.before):
         return error("E109", f"`{broken.keyword}` takes no '{here.text}'", span, help=table[broken.keyword])
     if here.text == "=" and "COMPARE" in accepts:
@@ -286,10 +284,12 @@ def _relation(broken: Broken) -> Diagnostic | None:
 
 def _reserved(broken: Broken) -> Diagnostic | None:
     here = broken.here
-    if here is None or here.text not in RESERVED or "NAME" not in broken.accepts or "NUMBER" in broken.accepts:
+    wants_name = "NAME" in broken.accepts and "NUMBER" not in broken.accepts
+    if here is None or here.text not in RESERVED or not wants_name:
         return None
+    message = f"'{here.text}' is a reserved word and cannot be a name"
     help = f"take another name; reserved are {', '.join(sorted(RESERVED))}"
-    return error("E106", f"'{here.text}' is a reserved word and cannot be a name", broken.span(here), help=help)
+    return error("E106", message, broken.span(here), help=help)
 
 
 def _operator(broken: Broken) -> Diagnostic | None:
@@ -340,7 +340,7 @@ def _advice(broken: Broken, here: Word) -> tuple[str, ...]:
 def _unit_help(broken: Broken) -> tuple[str, ...]:
     here = broken.here
     if here is not None and here.kind == "number":
-        return ("a unit holds no number but 1 and powers: [mg/g/day], [1/day], [kg m^-2]; the number stands before",)
+        return ("a unit holds no number but 1 and powers: 10 [mg/g/day], [1/day], [kg m^-2]",)
     return ("units are written [mg/g/day], [1/day], [kg m^-2 s^-1], [%]",)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sbmlang.errors import Diagnostic, SbmError, error
 from sbmlang.source import Source, Span
@@ -89,7 +89,7 @@ Placed = tuple[int, "Tree[Token]"]  # a statement's tree and the offset its posi
 
 def _read(source: Source) -> tuple[list[Placed], list[str], list[Diagnostic]]:
     """The trees of all sound statements, the texts of the broken ones, and why they are broken."""
-    text = "\ufeff" == source.text[:1] and " " + source.text[1:] or source.text
+    text = re.sub("^\ufeff", " ", source.text)  # a byte order mark
     trees: list[Placed] = []
     broken: list[str] = []
     problems: list[Diagnostic] = []
@@ -132,7 +132,7 @@ class _Stop:
 def _attempt(text: str) -> Tree[Token] | _Stop:
     from lark.exceptions import UnexpectedInput
 
-    parser = _lark().parse_interactive(text, start="start")
+    parser: Any = _lark().parse_interactive(text, start="start")
     statement: int | None = None
     try:
         for token in parser.lexer_thread.lex(parser.parser_state):
@@ -151,7 +151,7 @@ def _expected(text: str, stop: int) -> frozenset[str]:
     """The terminals that may stand at ``stop``, the text before it being right."""
     from lark.exceptions import UnexpectedInput
 
-    parser = _lark().parse_interactive(text, start="start")
+    parser: Any = _lark().parse_interactive(text, start="start")
     try:
         for token in parser.lexer_thread.lex(parser.parser_state):
             if token.start_pos is None or token.start_pos >= stop:

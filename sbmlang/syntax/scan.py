@@ -35,7 +35,7 @@ class Word:
     @property
     def ends_operand(self) -> bool:
         """Whether an expression can end here."""
-        return self.kind in ("number", "word") and self.text not in RESERVED or self.text in (")", "]")
+        return (self.kind in ("number", "word") and self.text not in RESERVED) or self.text in (")", "]")
 
 
 def words(text: str, start: int, stop: int) -> Iterator[Word]:
@@ -64,9 +64,15 @@ def is_first_on_line(text: str, at: int) -> bool:
 _KEYWORDS = "|".join(sorted({*STATEMENTS, *LATER}))
 _NOT_A_NAME = "|".join(sorted({*RESERVED, "at"}))
 # A keyword and then a name: two words side by side are never inside an expression.
-_STATEMENT = re.compile(rf"(?:{_KEYWORDS})[ \t]+(?!(?:{_NOT_A_NAME})\b)[^\W\d]|param[ \t]*\(|(?:use|model)[ \t]+\"")
+_STATEMENT = re.compile(
+    rf"(?:{_KEYWORDS})[ \t]+(?!(?:{_NOT_A_NAME})\b)[^\W\d]"
+    r"|(?:param|correlate)[ \t]*\("
+    r"|(?:use|model)[ \t]+\""
+)
 # What looks like a statement with a wrong keyword, or with none: `parm k`, `k = 2`, `C[layer] ~ `.
-_LOOSE = re.compile(rf"(?!(?:{_NOT_A_NAME})\b)[^\W\d]\w*[ \t]*(?:\[[^\]\n]*\][ \t]*)?(?:=(?!=)|~|<-|:=|(?<=[ \t])[^\W\d])")
+_LOOSE = re.compile(
+    rf"(?!(?:{_NOT_A_NAME})\b)[^\W\d]\w*[ \t]*(?:\[[^\]\n]*\][ \t]*)?(?:=(?!=)|~|<-|:=|(?<=[ \t])[^\W\d])"
+)
 _LINE = re.compile(r"^[^\S\n]*(?=[^\s#])", re.MULTILINE)
 
 

@@ -71,7 +71,8 @@ CASES = [  # text, code, text under the carets, a part of the message or help
     ("index k = 1..n", "E101", "n", "a whole number"),
     ("flux a: S + D -> M at k", "E101", "+", "flux NAME: SOURCE"),
     ("state S == 3", "E101", "==", "bound"),
-    (")", "E101", ")", "a statement"),
+    (")", "E102", ")", "closes nothing"),
+    ("= 3", "E101", "=", "a statement"),
 ]  # fmt: skip
 
 

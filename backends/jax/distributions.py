@@ -6,14 +6,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from jax.scipy.special import gammaln, xlogy
+from jax.scipy.special import gammaln, log_ndtr, xlogy
 from numpyro.distributions import constraints, transforms
 
 
@@ -41,6 +42,62 @@ class _HalfCauchy(dist.HalfCauchy):  # type: ignore[misc]
     support = constraints.nonnegative
 
 
+class _Within(constraints.Constraint):  # type: ignore[misc]
+    """lower <= x <= upper, where an end may be infinite."""
+
+    def __init__(self, lower: Any, upper: Any) -> None:
+        self.lower, self.upper = lower, upper
+
+    def __call__(self, x: Any) -> Any:
+        return (x >= self.lower) & (x <= self.upper)
+
+    def feasible_like(self, prototype: Any) -> Any:
+        return jnp.clip(jnp.zeros_like(prototype), self.lower, self.upper)
+
+
+class _TruncatedNormal(dist.Distribution):  # type: ignore[misc]
+    """Normal(mu, sigma) on lower..upper, accurate far in a tail; a bound may be infinite."""
+
+    arg_constraints: ClassVar = {}
+    reparametrized_params: ClassVar = ["mu", "sigma", "lower", "upper"]
+
+    def __init__(self, mu: Any, sigma: Any, lower: Any, upper: Any) -> None:
+        self.mu, self.sigma, self.lower, self.upper = jnp.broadcast_arrays(
+            *(jnp.asarray(x, float) for x in (mu, sigma, lower, upper))
+        )
+        super().__init__(batch_shape=self.mu.shape, validate_args=False)
+
+    @constraints.dependent_property(is_discrete=False, event_dim=0)
+    def support(self) -> constraints.Constraint:
+        return _Within(self.lower, self.upper)
+
+    def _ends(self) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Standardised ends, mirrored where needed so that the mass lies in the lower tail."""
+        a, b = (_standard(end, self.mu, self.sigma) for end in (self.lower, self.upper))
+        mirrored = a > 0
+        return jnp.where(mirrored, -b, a), jnp.where(mirrored, -a, b), mirrored
+
+    def log_prob(self, value: Any) -> jax.Array:
+        a, b, _ = self._ends()
+        # log(Phi(b) - Phi(a)); an end at infinity enters as a constant, which has no derivative.
+        low = jnp.where(jnp.isfinite(a), log_ndtr(jnp.where(jnp.isfinite(a), a, 0.0)), -jnp.inf)
+        high = jnp.where(jnp.isfinite(b), log_ndtr(jnp.where(jnp.isfinite(b), b, 0.0)), 0.0)
+        gap = jnp.where(jnp.isfinite(low), low - high, -1.0)
+        mass = high + jnp.where(jnp.isfinite(low), jnp.log(-jnp.expm1(gap)), 0.0)
+        z = (value - self.mu) / self.sigma
+        return -(z**2) / 2 - jnp.log(self.sigma) - math.log(2 * math.pi) / 2 - mass
+
+    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
+        a, b, mirrored = self._ends()
+        z = jax.random.truncated_normal(key, a, b, sample_shape + self.batch_shape, dtype=float)
+        return jnp.clip(self.mu + self.sigma * jnp.where(mirrored, -z, z), self.lower, self.upper)
+
+
+def _standard(end: jax.Array, mu: jax.Array, sigma: jax.Array) -> jax.Array:
+    finite = jnp.isfinite(end)
+    return jnp.where(finite, (jnp.where(finite, end, 0.0) - mu) / sigma, end)
+
+
 class _Poisson(dist.Poisson):  # type: ignore[misc]
     """Poisson whose mean may be 0, where only the count 0 is possible."""
 
@@ -49,14 +106,25 @@ class _Poisson(dist.Poisson):  # type: ignore[misc]
 
 
 class _NegativeBinomial(dist.NegativeBinomial2):  # type: ignore[misc]
-    """Negative binomial whose mean may be 0; exact for large dispersions too."""
+    """Negative binomial whose mean may be 0; without cancellation when dispersion >> mean."""
 
     def log_prob(self, value: Any) -> jax.Array:
         mean, size = self.mean, self.concentration
-        # log(size/(size + mean)) and log(mean/(size + mean)) without cancellation when size >> mean.
-        failures = xlogy(value, mean) - value * jnp.log(size + mean)
         ways = gammaln(value + size) - gammaln(value + 1) - gammaln(size)
-        return ways - size * jnp.log1p(mean / size) + failures
+        return ways - size * jnp.log1p(mean / size) + xlogy(value, mean) - value * jnp.log(size + mean)
+
+
+class _BetaBinomial(dist.BetaBinomial):  # type: ignore[misc]
+    """With log-gamma functions: jax's betaln keeps only seven digits."""
+
+    def log_prob(self, value: Any) -> jax.Array:
+        n, a, b = self.total_count, self.concentration1, self.concentration0
+        ways = gammaln(n + 1) - gammaln(value + 1) - gammaln(n - value + 1)
+        return ways + _betaln(value + a, n - value + b) - _betaln(a, b)
+
+
+def _betaln(a: Any, b: Any) -> jax.Array:
+    return gammaln(a) + gammaln(b) - gammaln(a + b)
 
 
 class _Categorical(dist.CategoricalProbs):  # type: ignore[misc]
@@ -73,28 +141,18 @@ class _Categorical(dist.CategoricalProbs):  # type: ignore[misc]
         return constraints.integer_interval(1, self.probs.shape[-1])
 
 
-def _truncated_normal(mu: Any, sigma: Any, lower: Any, upper: Any) -> dist.Distribution:
-    return dist.TruncatedNormal(mu, sigma, low=_end(lower), high=_end(upper))
-
-
-def _end(bound: Any) -> Any:
-    """None for a bound known to be infinite: the two-sided formula has no derivative there."""
-    concrete = not isinstance(bound, jax.core.Tracer)
-    return None if bound is None or (concrete and bool(np.all(np.isinf(np.asarray(bound))))) else bound
-
-
 def _between(eta: dist.Distribution, lower: Any, upper: Any) -> dist.Distribution:
     scaled = transforms.AffineTransform(lower, upper - lower, domain=constraints.unit_interval)
-    return dist.TransformedDistribution(eta, [transforms.SigmoidTransform(), scaled])
+    return dist.TransformedDistribution(eta, [transforms.SigmoidTransform(), scaled], **_RAW)
 
 
-def _logit_normal(mu: Any, sigma: Any, lower: Any = 0.0, upper: Any = 1.0) -> dist.Distribution:
-    return _between(dist.Normal(mu, sigma), jnp.asarray(lower, float), jnp.asarray(upper, float))
+def _logit_normal(mu: Any, sigma: Any, lower: Any, upper: Any) -> dist.Distribution:
+    return _between(dist.Normal(mu, sigma, **_RAW), jnp.asarray(lower, float), jnp.asarray(upper, float))
 
 
 def _mv_normal(mu: Any, sigma: Any, corr: Any) -> dist.Distribution:
     scale = _vector(sigma)[..., None] * jnp.linalg.cholesky(_vector(corr))
-    return dist.MultivariateNormal(_vector(mu), scale_tril=scale)
+    return dist.MultivariateNormal(_vector(mu), scale_tril=scale, **_RAW)
 
 
 def _mv_logit_normal(mu: Any, sigma: Any, corr: Any, lower: Any, upper: Any) -> dist.Distribution:
@@ -109,32 +167,35 @@ def _vector(value: Any) -> jax.Array:
     return jnp.stack(jnp.broadcast_arrays(*map(_vector, value)), axis=axis)
 
 
+# Arguments are checked where the model is; inside a sampler a bad one must be nan, not an exception.
+_RAW: Mapping[str, Any] = {"validate_args": False}
+
 DISTRIBUTIONS: Mapping[str, Callable[..., dist.Distribution]] = {
-    "Normal": lambda mu, sigma: dist.Normal(mu, sigma),
-    "TruncatedNormal": _truncated_normal,
-    "LogNormal": lambda mu, sigma: dist.LogNormal(mu, sigma),
+    "Normal": lambda mu, sigma: dist.Normal(mu, sigma, **_RAW),
+    "TruncatedNormal": _TruncatedNormal,
+    "LogNormal": lambda mu, sigma: dist.LogNormal(mu, sigma, **_RAW),
     "LogitNormal": _logit_normal,
-    "StudentT": lambda df, loc, scale: dist.StudentT(df, loc, scale),
-    "Cauchy": lambda loc, scale: dist.Cauchy(loc, scale),
-    "Laplace": lambda loc, scale: dist.Laplace(loc, scale),
-    "Uniform": lambda lower, upper: dist.Uniform(lower, upper),
-    "Beta": lambda alpha, beta: dist.Beta(alpha, beta),
-    "Gamma": lambda shape, rate: dist.Gamma(shape, rate),
-    "InverseGamma": lambda shape, scale: dist.InverseGamma(shape, scale),
-    "Exponential": lambda rate: _Exponential(rate),
-    "HalfNormal": lambda sigma: _HalfNormal(sigma),
-    "HalfCauchy": lambda scale: _HalfCauchy(scale),
-    "Weibull": lambda shape, scale: dist.Weibull(scale, shape),
-    "Poisson": lambda mean: _Poisson(mean),
-    "NegativeBinomial": lambda mean, dispersion: _NegativeBinomial(mean, dispersion),
-    "Binomial": lambda n, p: dist.BinomialProbs(p, n),
-    "Bernoulli": lambda p: dist.BernoulliProbs(p),
-    "BetaBinomial": lambda n, alpha, beta: dist.BetaBinomial(alpha, beta, n),
-    "Categorical": lambda p: _Categorical(_vector(p)),
-    "Multinomial": lambda n, p: dist.MultinomialProbs(_vector(p), n),
-    "Dirichlet": lambda alpha: dist.Dirichlet(_vector(alpha)),
+    "StudentT": lambda df, loc, scale: dist.StudentT(df, loc, scale, **_RAW),
+    "Cauchy": lambda loc, scale: dist.Cauchy(loc, scale, **_RAW),
+    "Laplace": lambda loc, scale: dist.Laplace(loc, scale, **_RAW),
+    "Uniform": lambda lower, upper: dist.Uniform(lower, upper, **_RAW),
+    "Beta": lambda alpha, beta: dist.Beta(alpha, beta, **_RAW),
+    "Gamma": lambda shape, rate: dist.Gamma(shape, rate, **_RAW),
+    "InverseGamma": lambda shape, scale: dist.InverseGamma(shape, scale, **_RAW),
+    "Exponential": lambda rate: _Exponential(rate, **_RAW),
+    "HalfNormal": lambda sigma: _HalfNormal(sigma, **_RAW),
+    "HalfCauchy": lambda scale: _HalfCauchy(scale, **_RAW),
+    "Weibull": lambda shape, scale: dist.Weibull(scale, shape, **_RAW),
+    "Poisson": lambda mean: _Poisson(mean, **_RAW),
+    "NegativeBinomial": lambda mean, dispersion: _NegativeBinomial(mean, dispersion, **_RAW),
+    "Binomial": lambda n, p: dist.BinomialProbs(p, n, **_RAW),
+    "Bernoulli": lambda p: dist.BernoulliProbs(p, **_RAW),
+    "BetaBinomial": lambda n, alpha, beta: _BetaBinomial(alpha, beta, n, **_RAW),
+    "Categorical": lambda p: _Categorical(_vector(p), **_RAW),
+    "Multinomial": lambda n, p: dist.MultinomialProbs(_vector(p), n, **_RAW),
+    "Dirichlet": lambda alpha: dist.Dirichlet(_vector(alpha), **_RAW),
     "MvNormal": _mv_normal,
     "MvLogitNormal": _mv_logit_normal,
     # A correlation matrix of ``size`` members, which the family's own arguments do not tell.
-    "LKJ": lambda eta, *, size: dist.LKJ(size, eta),
+    "LKJ": lambda eta, *, size: dist.LKJ(size, eta, **_RAW),
 }

@@ -8,6 +8,7 @@ member; ``path`` solves them for all members; ``observe_*`` give the law of each
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -206,10 +207,18 @@ class Generator:
 
     @property
     def sizes(self) -> dict[str, str]:
-        return {
-            d.name: str(d.size) if d.size is not None else f'data["members"]["{d.name}"].shape[0]'
-            for d in self.model.dims.values()
-        }
+        """Code of each dim's size: its number, or a name that ``_sized`` defines."""
+        return {d.name: str(d.size) if d.size is not None else f"n_{d.name}" for d in self.model.dims.values()}
+
+    def _sized(self, body: Iterable[str]) -> tuple[str, ...]:
+        """``body`` after lines that look up the sizes it uses."""
+        lines = tuple(body)
+        words = set(re.findall(r"\bn_\w+", "\n".join(lines)))
+        looked_up = [
+            f'n_{d.name} = len(data["members"]["{d.name}"])'
+            for d in self.model.dims.values() if d.size is None and f"n_{d.name}" in words
+        ]  # fmt: skip
+        return (*looked_up, *lines)
 
     def _environment(self, values: Mapping[str, Value], **options: Any) -> Environment:
         return Environment(values, self.model.dims, self.sizes, **options)
@@ -307,7 +316,8 @@ class Generator:
         for names in self._sampling_order():
             body += self._sample(names, env)
         listed = ", ".join(f'"{p.name}": {self.python(p.name)}' for p in m.parameters)
-        return Function("parameters", ("data",), "Draws every parameter from its prior.", (*body, *_returned(listed)))
+        return Function("parameters", ("data",), "Draws every parameter from its prior.",
+                        self._sized((*body, *_returned(listed))))  # fmt: skip
 
     def _sampling_order(self) -> list[tuple[str, ...]]:
         """Parameters (joint ones together) after those their priors name."""
@@ -349,9 +359,9 @@ class Generator:
             code += f".expand(({shape})).to_event({len(dims)})"
         said = comment(first.doc, _unit(first))
         if not joint:
-            return _wrapped(f'{self.python(first.name)} = numpyro.sample("{first.name}", {code}){said}')
+            return [f'{self.python(first.name)} = numpyro.sample("{first.name}", {code}){said}']
         site = first.group
-        lines = _wrapped(f'{site}_ = numpyro.sample("{site}", {code})')
+        lines = [f'{site}_ = numpyro.sample("{site}", {code})']
         for k, name in enumerate(group):
             lines.append(f'{self.python(name)} = numpyro.deterministic("{name}", {site}_[..., {k}])')
         return lines
@@ -393,7 +403,7 @@ class Generator:
         listed = ["**p"] + [f'"{c.name}": data["covariates"]["{c.name}"]' for c in m.covariates]
         listed += [f'"{name}": {self.python(name)}' for name in made]
         return Function("values", ("p", "data"), "Everything that is computed once per parameter set, by name.",
-                        (*body, *_returned(", ".join(listed))))  # fmt: skip
+                        self._sized((*body, *_returned(", ".join(listed)))))  # fmt: skip
 
     def _full(self, code: str, expr: sp.Expr, dims: tuple[str, ...]) -> str:
         """Code whose array has all of ``dims``, also where the expression varies along fewer."""
@@ -740,7 +750,7 @@ class Generator:
         env = self._along_path(rows=rows, windows=values)
         code = self._law_code(law, env, (ROW,), Stage.PARAMETERS)
         doc = f"Law of each row of {o.name} [{o.unit}] {o.doc}".rstrip()
-        return Function(f"observe_{self.python(o.name)}", ("c", "s", "data"), doc, (*body, *_wrapped(f"return {code}")))
+        return Function(f"observe_{self.python(o.name)}", ("c", "s", "data"), doc, self._sized((*body, f"return {code}")))
 
     def _touches_time(self, expr: sp.Expr) -> bool:
         return any(self.stage(b) > Stage.PARAMETERS for b in bases(expr))
@@ -768,7 +778,8 @@ class Generator:
                 code = f"jnp.broadcast_to({code}, ({', '.join(shape)},))"
             items.append(f'"{r.name}": {code},{comment(r.doc, _unit(r))}')
         body = [*self._forcing_lines(exprs.values()), "return {", *("    " + i for i in items), "}"]
-        return Function("reports", ("c", "s", "data"), "Derived quantities by name: (*dims), or (time, *dims) along the path.", tuple(body))
+        return Function("reports", ("c", "s", "data"), "Derived quantities by name: (*dims), or (time, *dims) along the path.",
+                        self._sized(body))  # fmt: skip
 
     def _is_path(self, r: Report) -> bool:
         return (r.stage or Stage.ONCE) > Stage.PARAMETERS
@@ -840,10 +851,6 @@ def _returned(listed: str) -> list[str]:
 def _dict(start: str, items: Sequence[str]) -> list[str]:
     line = f"{start}{{{', '.join(items)}}}"
     return [line] if len(line) < WIDTH else [f"{start}{{", *(f"    {i}," for i in items), "}"]
-
-
-def _wrapped(line: str) -> list[str]:
-    return [line]
 
 
 def _split(lines: Iterable[str]) -> Iterator[str]:

@@ -60,6 +60,11 @@ class JaxProgram:
         text = str(Generator(model, facts, settings).module())
         return JaxProgram(model, facts, settings, text, _loaded(text, model.name))
 
+    @property
+    def solver(self) -> str:
+        """explicit, implicit, exponential, or exponential pieces."""
+        return self.settings.method
+
     # --- parameters ----------------------------------------------------------------------------------
 
     @cached_property

@@ -149,24 +149,55 @@ def _inside(state: State) -> float:
             return ((low or 0.0) + (high or 0.0)) / 2
 
 
+_EVALUATIONS = 20_000  # of a drift, after which it is taken to run away
+
+
+class _Lost(Exception):
+    """The drift was followed for too long without coming to rest."""
+
+
 def _follow(drift: Callable[..., Any], start: list[float]) -> tuple[float, ...] | None:
     """Follows an autonomous drift with an implicit method over growing times, then polishes the end."""
     import numpy as np
-    from scipy.integrate import solve_ivp
-    from scipy.optimize import root
+
+    left = _EVALUATIONS
 
     def f(x: Any) -> Any:
-        return np.asarray(drift(*x), dtype=float)
+        nonlocal left
+        left -= 1
+        value = np.asarray(drift(*x), dtype=float)
+        if left < 0 or not np.all(np.isfinite(value)):
+            raise _Lost
+        return value
 
     x = np.asarray(start, dtype=float)
     with np.errstate(all="ignore"):
         for exponent in range(13):
-            path = solve_ivp(lambda _, y: f(y), (0, 10.0**exponent), x, method="LSODA", rtol=1e-8, atol=1e-12)
-            if not path.success or not np.all(np.isfinite(path.y[:, -1])):
+            try:
+                x = _flow(f, x, 10.0**exponent)
+                rest = _polished(f, x)
+            except _Lost:
                 return None
-            x = path.y[:, -1]
-            polished = root(f, x, tol=1e-12)
-            scale = np.abs(x).max() + 1e-300
-            if polished.success and np.all(np.abs(polished.x - x) <= 1e-3 * np.abs(x) + 1e-9 * scale):
-                return tuple(map(float, polished.x))
+            if rest is not None:
+                return tuple(map(float, rest))
     return None
+
+
+def _flow(f: Callable[[Any], Any], x: Any, duration: float) -> Any:
+    from scipy.integrate import solve_ivp
+
+    path = solve_ivp(lambda _, y: f(y), (0, duration), x, method="LSODA", rtol=1e-8, atol=1e-12)
+    if not path.success:
+        raise _Lost
+    return path.y[:, -1]
+
+
+def _polished(f: Callable[[Any], Any], x: Any) -> Any:
+    """The root nearest to ``x`` if it is as good as there, else None."""
+    import numpy as np
+    from scipy.optimize import root
+
+    found = root(f, x, tol=1e-12)
+    scale = np.abs(x).max() + 1e-300
+    near = np.all(np.abs(found.x - x) <= 1e-3 * np.abs(x) + 1e-9 * scale)
+    return found.x if found.success and near else None

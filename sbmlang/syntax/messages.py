@@ -70,6 +70,8 @@ class Broken:
     @property
     def expected(self) -> str:
         """What may stand there, in words."""
+        if self.start is None:
+            return "a statement"
         if self.previous and self.previous.text == "~" and "NUMBER" not in self.accepts:
             return "a distribution such as Normal(0, 1)"
         return _in_words(self.accepts)
@@ -195,8 +197,15 @@ def _ends_early(broken: Broken) -> Diagnostic | None:
         "E104",
         f"the `{broken.keyword}` statement ends too early",
         Label(broken.span(last), what),
-        help=broken.form,
+        help=(*broken.form, *_name_help(broken)),
     )
+
+
+def _name_help(broken: Broken) -> tuple[str, ...]:
+    first = broken.before[0]
+    if len(broken.before) > 1 or _begins_line(broken, first):
+        return ()
+    return (f"if `{first.text}` is a name here, an operator is missing before it",)
 
 
 def _end_of_statement(broken: Broken) -> int | None:
@@ -266,8 +275,10 @@ _TILDE_HELP = {
 def _relation(broken: Broken) -> Diagnostic | None:
     """`=`, `~` and their likes confused."""
     here = broken.here
-    if here is None or here.text not in (*_DEFINES, "~") or open_brackets(broken.before):
+    if here is None or here.text not in (*_DEFINES, "~"):
         return None
+    if brackets := open_brackets(broken.before):
+        return _never_closed(broken, brackets[-1]) if here.text == "~" else None
     span, accepts = broken.span(here), broken.accepts
     if here.text in ("<-", ":=", "==") and "_EQUAL" in accepts:
         return error("E109", f"'{here.text}' does not define anything here", span, help="write =")
@@ -331,6 +342,8 @@ def _advice(broken: Broken, here: Word) -> tuple[str, ...]:
         return _unit_help(broken)
     if here.text == "if" and "NUMBER" in broken.accepts:
         return ("put parentheses around the whole: (if condition then a else b)",)
+    if here.text == "[" and broken.previous and broken.previous.text in (")", "]"):
+        return ("a unit follows a number, 2 [mg/g], or a declared name: const depth [cm] = [1, 2]",)
     brackets = open_brackets(broken.before)
     if brackets and brackets[-1].text == "[" and "NUMBER" not in broken.accepts and "RSQB" in broken.accepts:
         return ("after a name, a bracket is an index such as C[layer]; a unit follows a number: 2 [mg/g]",)
@@ -384,7 +397,6 @@ _PHRASES: tuple[tuple[frozenset[str], frozenset[str], str], ...] = tuple(
         ("DATE", "DATE", "a date such as 2012-01-31"),
         ("STRING", "STRING", "a text in double quotes"),
         ("$END", "$END", "the next statement"),
-        ("_LET", "_LET", "a statement"),
     )
 )
 

@@ -63,9 +63,9 @@ def is_first_on_line(text: str, at: int) -> bool:
 
 _KEYWORDS = "|".join(sorted({*STATEMENTS, *LATER}))
 _NOT_A_NAME = "|".join(sorted({*RESERVED, "at"}))
-# A keyword and then a name: two words side by side are never inside an expression.
+# A keyword and then a word: two words side by side are never inside an expression.
 _STATEMENT = re.compile(
-    rf"(?:{_KEYWORDS})[ \t]+(?!(?:{_NOT_A_NAME})\b)[^\W\d]"
+    rf"(?:{_KEYWORDS})[ \t]+(?!(?:{_NOT_A_NAME})\b)\w"
     r"|(?:param|correlate)[ \t]*\("
     r"|(?:use|model)[ \t]+\""
 )

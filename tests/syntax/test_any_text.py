@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sbmlang.errors import render
+from sbmlang.errors import SbmError, render
 from sbmlang.source import Source
 from sbmlang.syntax import parse, parse_unit
 
@@ -47,24 +47,30 @@ def test_the_model_is_sound():
     assert problems == () and len(found.statements) == 21
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text(text):
     check(text)
 
 
 PIECES = st.sampled_from(
-    [*"()[]{}=~+-*/^,.:;<>#'\" \n\t", "1", "2.5", "..", "->", "==", "let ", "\nlet ", "param ", "d ", "if ", "then ",
-     "at ", "from data ", "next ", "unit ", "time ", "since last", "past 2", "interval", "\nnoise ", "x", "noise", "µ"]
+    [*"()[]{}=~+-*/^,.:;<>#'\" \n\t", "1", "2.5", "..", "->", "==", "let ", "\nlet ", "param ", "d ", "if ",
+     "then ", "at ", "from data ", "next ", "unit ", "time ", "since last", "past 2", "interval",
+     "\nnoise ", "x", "noise", "µ"]
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(PIECES, max_size=40).map("".join))
 def test_any_row_of_words(text):
     check(text)
 
 
+CHANGES = st.tuples(st.integers(0, len(MODEL)), st.integers(0, 12), PIECES | st.just(""))
+
+
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, len(MODEL)), st.integers(0, 12), PIECES | st.just("")), min_size=1, max_size=3))
+@given(st.lists(CHANGES, min_size=1, max_size=3))
 def test_a_changed_model(changes):
     text = MODEL
     for at, cut, put in changes:
@@ -73,6 +79,7 @@ def test_a_changed_model(changes):
     assert problems or found.statements
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(MODEL)))
 def test_a_cut_off_model(stop):
     found, problems = check(MODEL[:stop])
@@ -80,10 +87,9 @@ def test_a_cut_off_model(stop):
     assert len(found.statements) >= MODEL[:stop].count("\n") - 1
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40) | st.text("mgs 1/^*()-+.%0", max_size=12))
 def test_any_unit(text):
-    from sbmlang.errors import SbmError
-
     try:
         parse_unit(text)
     except SbmError as found:

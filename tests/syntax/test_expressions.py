@@ -4,7 +4,7 @@ import ast as python
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sbmlang.errors import SbmError
@@ -38,6 +38,7 @@ OPERATORS = st.sampled_from(["+", "-", "*", "/", "**", "<", ">=", "==", "!=", "a
 OPERANDS = st.sampled_from(["1.5", "2.0", "-3.0", "-x", "x", "0.25", "not x", "- - y"])
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_precedence_is_pythons(data):
     """Values agree with Python's parser; `not` only where Python allows it as an operand."""
@@ -83,7 +84,7 @@ def test_numbers(text, value):
 
 
 def test_the_operator_lies_between_the_spans():
-    e = expression("(a + b) * -c [k]".replace(" [k]", ""))
+    e = expression("(a + b) * -c")
     assert (e.left.span.text, e.right.span.text, e.span.text) == ("(a + b)", "-c", "(a + b) * -c")
     assert e.left.op == "+"
 
@@ -96,7 +97,8 @@ def test_number_with_unit():
 
 def test_index_items():
     e = expression("C[layer-1, site, 3, -2, clay + 2]")
-    assert [(i.name, i.shift) for i in e.index] == [("layer", -1), ("site", 0), (None, 3), (None, -2), ("clay", 2)]
+    found = [(i.name, i.shift) for i in e.index]
+    assert found == [("layer", -1), ("site", 0), (None, 3), (None, -2), ("clay", 2)]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,10 @@ def test_windows(text, kind, length):
     assert (call.window.length and call.window.length.span.text) == length
 
 
-@pytest.mark.parametrize("text", ["f(x, interval)", "mean(x, past)", "f(since, past + 1, interval * 2)", "g(interval)"])
+NO_WINDOWS = ["f(x, interval)", "mean(x, past)", "f(since, past + 1, interval * 2)", "g(interval)"]
+
+
+@pytest.mark.parametrize("text", NO_WINDOWS)
 def test_window_words_are_names_elsewhere(text):
     call = expression(text)
     assert call.window is None and all(not isinstance(a, ast.WindowSpec) for a in call.args)
@@ -142,7 +147,10 @@ def test_units(text, powers):
     assert [(f.name, f.power) for f in parse_unit(text).factors] == powers
 
 
-@pytest.mark.parametrize("text", ["", " ", "10 mg", "mg/", "m^(1/0)", "m^1000", "m^", "(m", "a,b", "m]", "\0", "m " * 5000])
+NO_UNITS = ["", " ", "10 mg", "mg/", "m^(1/0)", "m^1000", "m^", "(m", "a,b", "m]", "\0", "m " * 5000]
+
+
+@pytest.mark.parametrize("text", NO_UNITS)
 def test_no_units(text):
     with pytest.raises(SbmError) as caught:
         parse_unit(text)

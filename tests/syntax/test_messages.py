@@ -1,5 +1,9 @@
 """What mistakes are told, each once, in the right place."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from sbmlang.errors import render, to_json
@@ -24,6 +28,9 @@ CASES = [  # text, code, text under the carets, a part of the message or help
     ("let x = f(a, [1, 2)", "E102", ")", "closed by"),
     ("let x = a)", "E102", ")", "closes nothing"),
     ('sink R "open', "E102", '"', "not closed"),
+    ("param (a, b ~ MvNormal(mean=[0, 1])", "E102", "(", "never closed"),
+    ("let x = 2 time\nlet y = 3", "E104", "time", "an operator is missing before it"),
+    ("const d = [1, 2] [cm]", "E101", "[", "const depth [cm]"),
     ("param k [1/day", "E102", "[", "never closed"),
     ("param k [1/day] = LogNormal(0, 1)", "E109", "=", "~"),
     ("let x ~ Normal(0, 1)", "E109", "~", "takes '='"),
@@ -119,7 +126,8 @@ report q = z
     found, problems = parse(Source("m.sbm", text))
     lines = [p.labels[0].span.source.position(p.labels[0].span.start)[0] for p in problems]
     assert list(zip([p.code for p in problems], lines, strict=True)) == [
-        ("E109", 3), ("E103", 4), ("E102", 6), ("E104", 8), ("E103", 10), ("E103", 11), ("E101", 12), ("E105", 13),
+        ("E109", 3), ("E103", 4), ("E102", 6), ("E104", 8),
+        ("E103", 10), ("E103", 11), ("E101", 12), ("E105", 13),
     ]  # fmt: skip
     assert [getattr(s, "name", "") or s.names[0].name for s in found.statements] == ["m", "a", "z", "q"]
 
@@ -128,6 +136,11 @@ def test_a_broken_index_still_declares_its_name():
     found, problems = parse(Source("m.sbm", "index site = 1..\nparam k[site] [1/day]"))
     assert [p.code for p in problems] == ["E104"]
     assert [i.name for i in found.statements[0].names[0].index] == ["site"]
+
+
+def test_a_keyword_before_a_number_begins_a_statement_too():
+    _, problems = parse(Source("m.sbm", "let x = $\nlet 2x = 3"))
+    assert [p.labels[0].span.text for p in problems] == ["$", "2"]
 
 
 def test_junk_is_cut_off():
@@ -147,21 +160,15 @@ def test_a_message_in_full():
 
 
 def test_messages_are_the_same_in_any_process():
-    import os
-    import subprocess
-    import sys
-
     code = (
         "from sbmlang.syntax import parse; from sbmlang.source import Source\n"
         "for t in ('let', 'let x 1', 'time t x', 'state S x', 'forcing f 1', 'index i x', 'parm'):\n"
         "    print(*parse(Source('m', t))[1])"
     )
-    runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                       env={**os.environ, "PYTHONHASHSEED": seed}).stdout  # fmt: skip
-        for seed in ("1", "2")
-    ]
-    assert runs[0] == runs[1] and "E104" in runs[0]
+    command = [sys.executable, "-c", code]
+    environments = [{**os.environ, "PYTHONHASHSEED": seed} for seed in ("1", "2")]
+    runs = [subprocess.run(command, capture_output=True, check=True, env=e).stdout for e in environments]
+    assert runs[0] == runs[1] and b"E104" in runs[0]
 
 
 def test_json_place():

@@ -68,7 +68,8 @@ def test_index_from_data():
 
 
 def test_a_bracket_is_index_only_with_declared_names():
-    param, other = program("param k[site] [1/day]\nparam r[site, layer]\nindex site from data index layer = 1..2")[:2]
+    indices = "index site from data index layer = 1..2"
+    param, other = program(f"param k[site] [1/day]\nparam r[site, layer]\n{indices}")[:2]
     assert [i.name for i in param.names[0].index] == ["site"]
     assert shown(param.names[0].unit) == {"day": -1}
     assert [i.name for i in other.names[0].index] == ["site", "layer"] and other.names[0].unit is None
@@ -165,10 +166,9 @@ def test_drift_init_observe_report():
 
 
 def test_keywords_stay_names():
-    words = sorted({*STATEMENTS, "step", "from", "to", "at", "in", "column", "since", "past", "interval", "next"})
-    for word in words:
-        let, other = program(f"let {word} = 2\nlet y = -{word} * f({word}, {word}={word}, {word}) + {word}"
-                             .replace(f", {word})", ")"))  # fmt: skip
+    options = {"step", "from", "to", "at", "in", "column", "since", "past", "interval", "next"}
+    for word in sorted({*STATEMENTS, *options}):
+        let, other = program(f"let {word} = 2\nlet y = -{word} * f({word}, {word}={word}) + {word}")
         assert let.name == word and other.name == "y"
     drift = one("d d/dt = -d")
     assert drift.state.name == "d" and drift.value.operand.name == "d"

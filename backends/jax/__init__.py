@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from sbmlang.errors import NotYet, SbmError, did_you_mean, error
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from sbmlang.ir.facts import Facts
 
     from .program import JaxProgram
+
+# A step of an implicit solver that fails must come back as NaN and be rejected, not end the program.
+os.environ.setdefault("EQX_ON_ERROR", "nan")
 
 EXPONENTIAL_LIMIT = 40  # states; beyond, dense matrix exponentials cost more than adaptive steps
 FORWARD_LIMIT = 60  # values a path depends on; beyond, reverse mode is cheaper
@@ -36,7 +40,7 @@ class Backend:
         solver: str = "auto",
         rtol: float = 1e-6,
         atol: float = 1e-8,
-        max_steps: int = 20_000,
+        max_steps: int = 4_000,
         adjoint: Literal["auto", "forward", "reverse"] = "auto",
         **unknown: Any,
     ) -> JaxProgram:

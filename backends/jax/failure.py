@@ -50,7 +50,7 @@ def _member(program: JaxProgram, generator: Generator, c: Mapping[str, Any], dat
     for n in generator.inputs:
         if n in forcings:
             series = data["forcings"][n]
-            inputs[n] = {"time": series["time"], "value": own(n, series["value"], 1)}
+            inputs[n] = replace(series, value=own(n, series.value, 1), slope=None if series.slope is None else own(n, series.slope, 1))
         elif n in program.model.dims:
             inputs[n] = position[n] + program.model.dims[n].first
         else:

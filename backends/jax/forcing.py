@@ -61,6 +61,32 @@ def interpolate(kind: Kind, series: Points, t: Any) -> jax.Array:
     return jnp.where(inside.reshape(shape), found, jnp.nan)
 
 
+def along(series: Points, axis: int) -> Points:
+    """The ``in_axes`` of ``jax.vmap`` that maps a series over an axis of its values."""
+    return Points(None, axis, None if series.slope is None else axis, series.regular)
+
+
+def time_mean(kind: Kind, series: Points) -> jax.Array:
+    """The mean of the forcing over the time its points cover: (*dims)."""
+    time, value = jnp.asarray(series.time), jnp.asarray(series.value)
+    if len(time) == 1:
+        return value[0]
+    width = jnp.diff(time).reshape((-1,) + (1,) * (value.ndim - 1))
+    match kind:
+        case "previous":
+            area = width * value[:-1]
+        case "next":
+            area = width * value[1:]
+        case "linear":
+            area = width * (value[:-1] + value[1:]) / 2
+        case "cubic":
+            slope = jnp.asarray(series.slope)
+            area = width * (value[:-1] + value[1:]) / 2 + width**2 * (slope[:-1] - slope[1:]) / 12
+        case _:
+            assert_never(kind)
+    return area.sum(axis=0) / (time[-1] - time[0])
+
+
 def _between(
     kind: Kind, time: jax.Array, value: jax.Array, series: Points, t: jax.Array, shape: tuple[int, ...]
 ) -> jax.Array:

@@ -53,7 +53,7 @@ _RESERVED = (
     "values", "drift", "slopes", "path", "reports", "model", "parameters", "initial", "member", "solve", "matrix",
     "solve_linear", "solve_linear_pieces", "find_root", "forward_mode", "interpolate", "time_mean", "shifted",
     "family", "density", "constrain", "unconstrain", "log_prior", "log_likelihood", "log_density", "root", "out",
-    "ok", "grid", "solution", "offset", "edges", "middle", "float", "len", "dict", "range",
+    "ok", "grid", "along", "solution", "offset", "edges", "middle", "float", "len", "dict", "range",
 )  # fmt: skip
 
 
@@ -268,7 +268,7 @@ class Generator:
         yield ""
         yield "from sbmlang.backends.jax import density"
         yield "from sbmlang.backends.jax.distributions import DISTRIBUTIONS as family"
-        wanted = [n for n in ("interpolate", "time_mean") if f"{n}(" in text]
+        wanted = [n for n in ("along", "interpolate", "time_mean") if f"{n}(" in text]
         if wanted:
             yield f"from sbmlang.backends.jax.forcing import {', '.join(wanted)}"
         if "shifted(" in text:
@@ -673,7 +673,7 @@ class Generator:
 
     def _jumps(self, inputs: str) -> str:
         names = self._path_names()
-        parts = [f'{inputs}["{f.name}"]["time"]' for f in self.model.forcings if f.name in names and f.interpolation in ("previous", "next")]
+        parts = [f'{inputs}["{f.name}"].time' for f in self.model.forcings if f.name in names and f.interpolation in ("previous", "next")]
         if self.facts.jump_times:
             parts.append(f"jnp.array([{', '.join(repr(float(t)) for t in self.facts.jump_times)}])")
         return f"({', '.join(parts)}{',' if parts else ''})"
@@ -689,8 +689,9 @@ class Generator:
             inputs: dict[str, Any] = {}
             for n in self.inputs:
                 axis = self._axis_under(n, dim, gone)
-                inputs[n] = {"time": None, "value": None if axis is None else axis + 1} if n in forcings else axis
-            code = f"jax.vmap({code}, in_axes=({theta!r}, {inputs!r}, None))"
+                inputs[n] = axis if n not in forcings or axis is None else f'along(inputs["{n}"], {axis + 1})'
+            shown = "{" + ", ".join(f"{n!r}: {a}" for n, a in inputs.items()) + "}"
+            code = f"jax.vmap({code}, in_axes=({theta!r}, {shown}, None))"
         return code
 
     def _unstacked(self) -> list[str]:

@@ -16,7 +16,7 @@ from sbmlang.results import assemble
 
 from . import density
 from .program import STATE_LIMIT, _in_batches, _numpy
-from .sampler import prepare_devices, sample, warm_start
+from .nuts import sample, warm_start
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CANDIDATES = 200  # prior draws from which chains start
 
 
-def nuts(
+def run_nuts(
     program: JaxProgram,
     data: Dataset,
     *,
@@ -58,7 +58,6 @@ def nuts(
         raise SbmError(error("E712", f"target_accept = {target_accept} is not between 0 and 1", help="usual values: 0.8 to 0.99"))
     if not any(len(c) for c in data.channels.values()):
         raise SbmError(error("E713", "there are no observations to infer from", help="give data with at least one value"))
-    prepare_devices(chains)
     timings: dict[str, float] = {}
     clock = time.perf_counter()
     arrays, f = program.arrays(data), program.functions
@@ -72,8 +71,9 @@ def nuts(
     first = warm_start(jax.jit(jax.value_and_grad(log_density)), np.asarray(starts), chains=chains, seed=seed)
     timings["start"] = time.perf_counter() - clock
     result = sample(
-        log_density, jnp.asarray(first), draws=draws, warmup=warmup, seed=seed, target_accept=target_accept,
-        max_tree_depth=max_tree_depth, dense_mass=dense_mass, chain_method=chain_method, progress=progress,
+        log_density, jnp.asarray(first.positions), draws=draws, warmup=warmup, seed=seed, target_accept=target_accept,
+        max_tree_depth=max_tree_depth, dense_mass=dense_mass, inverse_mass=first.inverse_mass,
+        chain_method=chain_method, progress=progress,
     )  # fmt: skip
     timings |= result.timings
     clock = time.perf_counter()

@@ -25,12 +25,15 @@ from sbmlang.protocols import ParameterInfo, ProgressCallback
 
 from . import EXPONENTIAL_LIMIT, FORWARD_LIMIT, density
 from .failure import explain
+from .forcing import points
 from .generate import Generator, Method, Settings
+from .nuts import prepare_devices
 
 if TYPE_CHECKING:
     from xarray import DataTree
 
 jax.config.update("jax_enable_x64", True)
+prepare_devices(4)  # before the first computation, so that chains can run side by side
 
 Params = Mapping[str, Any]
 _serial = count(1)
@@ -88,7 +91,13 @@ class JaxProgram:
         """What the generated functions take as ``data``."""
         if not isinstance(data, Dataset):
             return data
-        return jax.tree.map(lambda x: jnp.asarray(x) if np.issubdtype(np.asarray(x).dtype, np.floating) else np.asarray(x), data.arrays())
+        arrays = data.arrays()
+        kinds = {f.name: f.interpolation for f in self.model.forcings}
+        return arrays | {
+            "grid": jnp.asarray(arrays["grid"], float),
+            "covariates": {n: jnp.asarray(v, float) for n, v in arrays["covariates"].items()},
+            "forcings": {n: points(kinds[n], s["time"], s["value"]) for n, s in arrays["forcings"].items()},
+        }
 
     def constrain(self, u: Any, data: Dataset) -> dict[str, jax.Array]:
         """Parameters in declared units from the unconstrained vector (dimension,)."""
@@ -221,16 +230,16 @@ class JaxProgram:
               progress: ProgressCallback | None = None, **options: Any) -> DataTree:  # fmt: skip
         """Posterior draws as a DataTree (see ``sbmlang.results``).
 
-        Methods: "nuts" (options: see ``sbmlang.backends.jax.inference.nuts``). Raises ``SbmError`` E707 for
+        Methods: "nuts" (options: see ``sbmlang.backends.jax.inference.run_nuts``). Raises ``SbmError`` E707 for
         an unknown method, E71x when sampling cannot start.
         """
-        from .inference import nuts
+        from .inference import run_nuts
 
         if method in ("flow", "laplace", "npe", "diffusion"):
             raise NotYet(error("E707", f"method '{method}' is not in this version of sbmlang", help="use method='nuts'"))
         if method != "nuts":
             raise SbmError(error("E707", f"the jax backend has no method '{method}'", help=did_you_mean(method, ["nuts"]) or "methods: nuts"))
-        return nuts(self, data, draws=draws, chains=chains, seed=seed, progress=progress, **options)
+        return run_nuts(self, data, draws=draws, chains=chains, seed=seed, progress=progress, **options)
 
     def _attributes(self, method: str, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
         return {

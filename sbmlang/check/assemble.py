@@ -128,17 +128,16 @@ class _Assembly:
             self.elaborator.units.define(node.name, definition.value, unit)
 
     def _choose_system(self) -> CoherentSystem:
-        """Every unit of the file, the time variable's first, decides in which units to compute."""
-        time = [self.table.time.unit] if self.table.time and self.table.time.unit else []
-        written = [*time, *unit_expressions(self.program)]
+        """The units of the file, definitions of units apart, decide in which units to compute."""
+        statements = tuple(s for s in self.program.statements if not isinstance(s, ast.UnitDecl))
         simple: list[Unit] = []
-        for node in written:
+        for node in unit_expressions(statements):
             for factor in node.factors:
                 try:
                     simple.append(self.elaborator.units.named(factor.name))
                 except UnknownUnit:
                     continue
-        return CoherentSystem.choose(simple)
+        return CoherentSystem.choose(self.elaborator.unit(self.table.time.unit if self.table.time else None), simple)
 
     # --- small statements ----------------------------------------------------------------------------
 
@@ -322,12 +321,26 @@ class _Assembly:
             visit(node, ())
         return done
 
+    def _event_size(self, name: ast.ParamName, prior: ast.Call) -> int:
+        """Members that a vector law such as Dirichlet describes together: those of the last index."""
+        distribution = DISTRIBUTIONS.get(prior.function)
+        if distribution is None or distribution.event_rank != 1:
+            return 1
+        dim = self.table.dims.get(name.index[-1].name) if name.index else None
+        if dim is None or dim.size is None:
+            self.elaborator.report(
+                error("E415", f"{prior.function} describes the members of an index together, but '{name.name}' has none of known size",
+                      prior.span, help=f"declare the index with its members and write {name.name}[INDEX]")
+            )  # fmt: skip
+            return 1
+        return dim.size
+
     def _parameter(self, node: ast.ParamDecl) -> Parameter | None:
         name, prior = node.names[0], node.prior
         assert prior is not None
         scope = Scope("prior", f"the prior of '{name.name}'", self._indices(name.index))
         unit = self.elaborator.unit(name.unit)
-        law = self.laws.law(prior, [unit], scope, bare=True)
+        law = self.laws.law(prior, [unit] * self._event_size(name, prior), scope, bare=True)
         if law is None:
             return None
         if DISTRIBUTIONS[law.family].event_rank:

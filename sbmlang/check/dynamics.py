@@ -64,7 +64,7 @@ class Dynamics:
                     unit = self._unit_from(node)
                     if unit is not None:
                         self.elaborator.set_sink_unit(symbol.name, unit)
-                        break
+                    break
             else:
                 self.elaborator.report(
                     error("E506", f"nothing flows into '{symbol.name}'", symbol.span, help="add it to a flux: A -> ... at ...")
@@ -75,7 +75,11 @@ class Dynamics:
             symbol = self.table.symbols.get(pool.name)
             if symbol is not None and symbol.kind == "state":
                 return self.elaborator.unit(symbol.unit)
-        return None
+        scope = Scope("drift", f"flux '{node.name}'", {i.name: Along(i.name) for i in node.index})
+        rate = self.elaborator.value(node.rate, scope)
+        if rate.bad:
+            return None
+        return self.elaborator.coherent_unit((rate.dimension or NONE) * self._time_unit.dimension)
 
     def _pool(self, name: ast.Name, scope: Scope) -> tuple[Symbol, Ref] | None:
         symbol = self.table.symbols.get(name.name)

@@ -107,7 +107,7 @@ class Elaborator:
         """The value of a term in ``unit``; a difference takes no offset."""
         scale, offset = self.system.to_coherent(unit)
         shift = 0.0 if difference else -offset / scale
-        return affine(term.expr, 1 / scale, shift)
+        return affine(term.expr, _tidy(1 / scale), _tidy(shift))
 
     # --- expressions ---------------------------------------------------------------------------------
 
@@ -216,7 +216,7 @@ class Elaborator:
                     return self._unbound(e.name, e.span, scope)
                 index = scope.indices[e.name]
                 value = coordinate(e.name).xreplace({Ref(e.name, (Along(e.name),)): Ref(e.name, (index,))})
-                return Term(value, e.span, dims=frozenset({e.name}))
+                return Term(value, e.span, dims=frozenset({e.name}), bare=True)
             case "fn":
                 return self._bad(scope, e.span, "E204", f"'{e.name}' is a function", help=f"call it: {e.name}(...)")
             case _:
@@ -720,7 +720,7 @@ def _times(left: Term, right: Term) -> Dimension | None:
 
 
 def _tidy(value: float) -> float:
-    return float(f"{value:.15g}")
+    return float(f"{value:.14g}")
 
 
 def split_target(target: ast.Expr) -> list[tuple[list[tuple[ast.Expr, bool]], ast.Name | None]]:

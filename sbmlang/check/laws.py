@@ -21,6 +21,7 @@ class Laws:
 
     def __init__(self, elaborator: Elaborator) -> None:
         self.elaborator = elaborator
+        self._failed = False
 
     def law(self, call: ast.Call, units: Sequence[Unit], scope: Scope, *, bare: bool) -> Law | None:
         """The law of a variable in ``units[0]``, or of several jointly; None after an error.
@@ -50,11 +51,9 @@ class Laws:
             self._report(call, "E310", f"{call.function}({form}) needs a dimensionless variable, but {scope.what} is in '{units[0]}'",
                          help=form.instead)  # fmt: skip
             return None
-        before = len(self.elaborator.found)
-        pairs = list(zip(binding.arguments, written, strict=True))
-        values = [self._value(argument, e, units, scope, bare) for argument, e in pairs]
-        bad = any(self.elaborator.value(e, scope).bad for _, e in pairs if not isinstance(e, ast.ListExpr))
-        if bad or len(self.elaborator.found) > before:
+        self._failed = False
+        values = [self._value(a, e, units, scope, bare) for a, e in zip(binding.arguments, written, strict=True)]
+        if self._failed:
             return None
         try:
             return Law(distribution.name, binding.canonical(values, len(units) if distribution.event_rank else None))
@@ -103,9 +102,11 @@ class Laws:
                 difference = True
             case _:
                 target, difference = ONE, False
+        before = len(self.elaborator.found)
         value = self.elaborator.fit(term, target, replace(scope, what=role), bare=bare, difference=difference)
         if not term.bad:
             self._domain(argument, e, value)
+        self._failed |= term.bad or len(self.elaborator.found) > before
         return value
 
     def _domain(self, argument: Argument, e: ast.Expr, value: Value) -> None:

@@ -4,17 +4,40 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+import traceback
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from sbmlang import __version__
 from sbmlang.errors import SbmError
 
+# The order in which one meets them.
+COMMANDS = (
+    "new",
+    "check",
+    "show",
+    "priors",
+    "simulate",
+    "run",
+    "summary",
+    "plot",
+    "compile",
+    "explain",
+    "cite",
+)
+
+
+class _InOrder(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=COMMANDS.index)
+
+
 app = typer.Typer(
-    name="sbm", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="State-space models declared once: check, simulate, infer, compare.",
+    name="sbm", cls=_InOrder, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )  # fmt: skip
 
 
@@ -26,19 +49,28 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
-    """State-space models declared once: check, simulate, infer, compare."""
+    """State-space models declared once, with units and priors, compiled to the backend of your choice.
+
+    Begin with: sbm new NAME
+    """
 
 
 def main() -> None:
-    """Runs a command: exit code 1 for mistakes in models and data, 2 for a wrong command line, 130 for Ctrl-C."""
+    """Runs a command.
+
+    Exit code 1 for mistakes in models and data, 2 for a wrong command line, 130 for Ctrl-C, 70 for a fault
+    of sbmlang itself.
+    """
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """One command; everything a user can do wrong ends as a message and an exit code."""
-    from sbmlang.cli import fits, models  # noqa: F401  (each registers its commands)
+    from sbmlang.cli import fits, models, priors, simulate  # noqa: F401  (each registers its commands)
     from sbmlang.cli.show import print_diagnostic
 
     try:
@@ -63,3 +95,10 @@ def run(arguments: list[str]) -> int:
         return 2
     except typer.Exit as end:
         return end.exit_code
+    except Exception:
+        traceback.print_exc()
+        typer.echo(
+            "\nThis is a fault of sbmlang, not of your model. Please report it with the lines above.",
+            err=True,
+        )
+        return 70

@@ -1,10 +1,11 @@
-"""How things are printed: diagnostics, tables, the report on a model."""
+"""How things are printed: diagnostics, and the report on a model."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from textwrap import wrap
 from typing import Any
 
 import typer
@@ -21,23 +22,6 @@ def print_diagnostic(diagnostic: Diagnostic) -> None:
     typer.echo(first + ("\n" + rest if rest else "") + "\n", err=True)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:
-    """A table; all but the first ``left`` columns are flushed right."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for k, name in enumerate(columns):
-        table.add_column(name, justify="left" if k < left or name == "meaning" else "right", no_wrap=name != "meaning")
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
-    console.print(table)
-
-
 def number(value: Any) -> str:
     """Four significant digits, without noise."""
     return f"{float(value):.4g}"
@@ -46,27 +30,47 @@ def number(value: Any) -> str:
 def print_report(report: dict[str, Any]) -> None:
     """The report of ``sbm show``."""
     say = typer.echo
-    say(f"{report['name']}: {report['doc']}")
-    counts = [f"{n} {word if n != 1 else word.rstrip('s')}" for word, n in report["counts"].items() if n]
-    say("  " + ", ".join(counts).replace("fluxe,", "flux,"))
+    say(f"{report['name']}: {report['doc']}" if report["doc"] else report["name"])
+    say("  " + ", ".join(_counted(n, words) for words, n in report["counts"].items() if n))
     say("\nstructure")
     for name, fact in report["structure"].items():
-        say(f"  {name.replace('_', ' ') + '?':26} {'yes' if fact['holds'] else 'no':4} {fact['reason']}")
+        _entry(
+            f"{name.replace('_', ' ')}?", f"{'yes' if fact['holds'] else 'no':3}  {fact['reason']}", hang=5
+        )
         if fact.get("place") and not fact["holds"]:
-            say(f"  {'':26}      at {_place(fact['place'])}")
+            _entry("", f"     at {_place(fact['place'])}", hang=5)
     if report["separable"]:
-        say(f"  members of {', '.join(report['separable'])} do not touch each other: they are solved side by side")
+        names = ", ".join(report["separable"])
+        say(f"  members of {names} do not touch each other: they are solved side by side")
     if report["balance"]:
         say("\nmass balance")
         for b in report["balance"]:
-            verdict = "conserved" if b["proven"] else f"{b['condition']} (created: {b['created']})"
-            say(f"  {b['flux']:20} {verdict}")
+            _entry(b["flux"], "conserved" if b["proven"] else f"{b['condition']} (created: {b['created']})")
     if report["computed"]:
         say("\nhow often things are computed")
         for name, stage in report["computed"].items():
-            say(f"  {name:20} {stage}")
+            _entry(name, stage)
     for name, text in report.get("engines", {}).items():
-        say(f"\n{name}: {text}")
+        say(f"\n{name}")
+        _entry("", text, name_width=0)
+
+
+def _counted(n: int, words: str) -> str:
+    """``1 flux``, ``2 fluxes``, ``1 parameter``."""
+    if n != 1:
+        return f"{n} {words}"
+    return f"1 {words.removesuffix('es') if words.endswith('xes') else words.removesuffix('s')}"
+
+
+def _entry(name: str, text: str, *, hang: int = 0, name_width: int = 32) -> None:
+    """A name and what is said about it, wrapped beside the name."""
+    indent = " " * (2 + name_width + (1 if name_width else 0))
+    head = f"  {name:{name_width}} " if name_width else "  "
+    width = max(60, shutil.get_terminal_size((110, 24)).columns)
+    lines = wrap(
+        text, width, initial_indent=head, subsequent_indent=indent + " " * hang, break_on_hyphens=False
+    )
+    typer.echo("\n".join(lines) if lines else head.rstrip())
 
 
 def _place(place: Any) -> str:

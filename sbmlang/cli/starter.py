@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sbmlang.errors import SbmError, error
 
-MODEL = '''model {name} "One pool that decays, with its respiration observed"
+MODEL = """model {name} "One pool that decays, with its respiration observed"
 
 unit gC, gsoil
 time t [day] from 0 to 100
@@ -24,7 +24,7 @@ flux decay: C -> CO2 at k*C
 init C = C0
 
 observe co2 [mgC/gsoil] ~ Normal(CO2, s) "cumulative respiration"
-'''
+"""
 DATA = """t [day],co2 [mgC/gsoil]
 1,0.08
 3,0.31
@@ -50,14 +50,29 @@ The data are made up: replace them by yours (units in the header are converted).
 
 
 def write(folder: Path) -> list[Path]:
-    """Makes the folder with its files; raises ``SbmError`` E733 for a name that cannot be one, E734 if it exists."""
+    """Makes the folder with its files.
+
+    Raises ``SbmError``: E733 for a name that cannot be one, E734 if it exists or cannot be written.
+    """
     if not re.fullmatch(r"[A-Za-z_]\w*", folder.name):
-        raise SbmError(error("E733", f"'{folder.name}' cannot name a model", help="use letters, digits and _, beginning with a letter"))
+        raise SbmError(
+            error(
+                "E733",
+                f"'{folder.name}' cannot name a model",
+                help="use letters, digits and _, beginning with a letter",
+            )
+        )
     if folder.exists():
-        raise SbmError(error("E734", f"'{folder}' exists already", help="choose another name; nothing was changed"))
+        raise SbmError(
+            error("E734", f"'{folder}' exists already", help="choose another name; nothing was changed")
+        )
     try:
         folder.mkdir(parents=True)
-        files = {"model.sbm": MODEL.format(name=folder.name), "data.csv": DATA, "README.md": README.format(name=folder.name)}
+        files = {
+            "model.sbm": MODEL.format(name=folder.name),
+            "data.csv": DATA,
+            "README.md": README.format(name=folder.name),
+        }
         for name, text in files.items():
             (folder / name).write_text(text, "utf-8")
     except OSError as problem:

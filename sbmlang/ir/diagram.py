@@ -13,6 +13,7 @@ from itertools import product
 from math import hypot
 
 from sbmlang.ir.model import Flux, Model, State
+from sbmlang.ir.notation import expression
 from sbmlang.ir.symbols import Expr, bases
 
 _BOX = (128.0, 50.0)
@@ -56,7 +57,7 @@ def _arrows(flux: Flux) -> Iterator[Edge]:
 def _share(share: Expr) -> str:
     if share == 1:
         return ""
-    text = str(share).replace("**", "^")
+    text = expression(share)
     text = f"({text})" if share.is_Add else text
     return f" · {text if len(text) <= 24 else '…'}"
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import sympy as sp
-
 from sbmlang.ir.diagram import dot, svg
 from sbmlang.ir.facts import Balance, Fact, Facts
 from sbmlang.ir.latex import latex
@@ -26,54 +24,11 @@ from sbmlang.ir.model import (
     State,
     Window,
 )
-from sbmlang.ir.symbols import Expr, Over, Steady, WindowValue
+from sbmlang.ir.notation import expression
+from sbmlang.ir.symbols import Expr
 from sbmlang.source import Span
 
 __all__ = ["dot", "expression", "latex", "law", "report", "svg", "text"]
-
-
-class _Printer(sp.printing.str.StrPrinter):
-    """The user's notation: ``sum(C[layer], layer)``, ``if``, ``steady(S, temp=T_ref)``, short decimals."""
-
-    def _print_Ref(self, e: Expr) -> str:
-        return str(e.name)
-
-    def _print_Float(self, e: Expr) -> str:
-        return f"{float(e):.10g}"
-
-    def _print_Over(self, e: Over) -> str:
-        return f"{e.op}({self._print(e.body)}, {e.dim})"
-
-    def _print_Expit(self, e: Expr) -> str:
-        return f"expit({self._print(e.args[0])})"
-
-    def _print_Logit(self, e: Expr) -> str:
-        return f"logit({self._print(e.args[0])})"
-
-    def _print_Steady(self, e: Steady) -> str:
-        given = [f"{name.base}={self._print(value)}" for name, value in e.args[1:]]
-        return f"steady({', '.join([str(e.args[0]), *given])})"
-
-    def _print_WindowValue(self, e: WindowValue) -> str:
-        return f"window({e.args[0]})"
-
-    def _print_Piecewise(self, e: sp.Piecewise) -> str:
-        out = []
-        for value, condition in e.args:
-            when = "" if condition == sp.true else f"if {self._print(condition)} then "
-            out.append(when + self._print(value))
-        return f"({' else '.join(out)})"
-
-    def _print_Pow(self, e: sp.Pow, rational: bool = False) -> str:
-        return str(super()._print_Pow(e, rational=rational)).replace("**", "^")
-
-
-_printer = _Printer()
-
-
-def expression(expr: Expr) -> str:
-    """An expression in the user's notation."""
-    return str(_printer.doprint(expr))
 
 
 def law(value: Law) -> str:

@@ -6,6 +6,7 @@ units during checking is arithmetic on the small immutable ``Dimension``; pint i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -225,24 +226,28 @@ class CoherentSystem:
     """The unit system a model is computed in: a factor for each root unit.
 
     Chosen from the file itself so that values stay near what the user wrote: a root unit takes the
-    first simple unit declared for it (``hour``, ``cm``, ``mgC``); a compound one (``kJ``) fixes the
-    first root that nothing simple fixed.
+    simple unit written most often for it (``hour``, ``cm``, ``mgC``; the first of equals); a compound one
+    (``kJ``) fixes the first root that nothing simple fixed.
     """
 
     factors: Mapping[str, float]
     names: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
-    def choose(units: Iterable[Unit]) -> CoherentSystem:
-        """From the simple units of a file in order of appearance, the time variable's first."""
+    def choose(time: Unit, units: Iterable[Unit]) -> CoherentSystem:
+        """From the time variable's unit, which is kept, and every single unit as often as it is written."""
         factors: dict[str, float] = {}
         names: dict[str, str] = {}
-        ordered = list(units)
-        for unit in ordered:
+        uses = Counter(units)
+        ordered = list(uses)
+        if time.dimension.powers:
+            root, power = time.dimension.powers[0]
+            factors[root] = time.scale ** (1 / float(power))
+            names[root] = time.text if power == 1 else ""
+        for unit in sorted(ordered, key=lambda u: -uses[u]):
             match unit.dimension.powers:
-                case ((root, power),) if power == 1 and not unit.offset:
-                    if root not in factors:
-                        factors[root], names[root] = unit.scale, unit.text
+                case ((root, power),) if power == 1 and not unit.offset and root not in factors:
+                    factors[root], names[root] = unit.scale, unit.text
         for unit in ordered:
             free = [(r, p) for r, p in unit.dimension.powers if r not in factors]
             # Lengths and times stay SI where a compound could also fix a mass or an amount.

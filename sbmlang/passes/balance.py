@@ -8,6 +8,7 @@ from sbmlang.ir.facts import Balance
 from sbmlang.ir.graph import bodies
 from sbmlang.ir.indexing import inline
 from sbmlang.ir.model import Flux, Model
+from sbmlang.ir.notation import expression
 from sbmlang.ir.symbols import Expr, Ref, refs
 from sbmlang.passes.intervals import Interval, interval, supports
 from sbmlang.passes.simplify import tidy
@@ -78,8 +79,8 @@ def _above_zero(share: Expr, sign: str) -> str:
     """``share > 0`` with the numbers on the right: ``a21 > 1``, ``a + b > 1``, ``a < b``."""
     constant, rest = _readable(share).as_coeff_Add()
     if constant <= 0:
-        return f"{rest} {sign} {-constant}"
-    return f"{-rest} {'<' if sign == '>' else '>'} {constant}"
+        return f"{expression(rest)} {sign} {expression(-constant)}"
+    return f"{expression(-rest)} {'<' if sign == '>' else '>'} {expression(constant)}"
 
 
 def _total(model: Model) -> Balance | None:
@@ -128,5 +129,5 @@ def _terms(net: list[tuple[Ref, Expr]], known: dict[str, Interval]) -> str:
             low, high = interval(undecided[0], known)
             words.append(f"from {state}: {_condition(undecided[0], low, high)}")
         else:
-            words.append(f"from {state}: {factor} per unit of time")
+            words.append(f"from {state}: {expression(factor)} per unit of time")
     return "; ".join(words)

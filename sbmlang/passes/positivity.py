@@ -5,8 +5,9 @@ from __future__ import annotations
 import sympy as sp
 
 from sbmlang.ir.facts import Fact
-from sbmlang.ir.graph import written_out
+from sbmlang.ir.graph import reaches, written_out
 from sbmlang.ir.model import Model, State
+from sbmlang.ir.notation import expression
 from sbmlang.ir.symbols import Along, Expr, Ref, bases
 from sbmlang.passes.intervals import interval, supports
 
@@ -22,11 +23,14 @@ def bounded(model: Model) -> Fact:
     needs: list[str] = []
     for state in pools:
         for term in _at_bound(model, state):
-            if interval(term, known)[0] < 0:
-                if not _is_input(model, term):
+            low, high = interval(term, known)
+            if low < 0:
+                if high <= 0 or not _is_input(model, term):
                     where = f"{state.name} may fall below {state.lower:g}"
-                    return Fact(False, f"{where}: there its drift has the term {term}", term, state.span)
-                needs.append(str(term))
+                    return Fact(
+                        False, f"{where}: there its drift has the term {expression(term)}", term, state.span
+                    )
+                needs.append(expression(term))
     given = f", as long as {' and '.join(sorted(set(needs)))} is not negative" if needs else ""
     return Fact(True, f"every drift points inward at the lower bound{given}")
 
@@ -44,5 +48,7 @@ def _bound(state: State) -> Expr:
 
 
 def _is_input(model: Model, term: Expr) -> bool:
-    """A term without states whose sign only the data or a forcing decides."""
-    return not bases(term) & {s.name for s in model.states}
+    """A term without states whose sign the data decide."""
+    data = {q.name for q in (*model.forcings, *model.covariates)}
+    used = bases(term)
+    return bool(used & (data | reaches(model, data))) and not used & {s.name for s in model.states}

@@ -24,7 +24,8 @@ def simplify(model: Model) -> Model:
 
 def tidy(expr: Expr) -> Expr:
     """Whole floats become integers, so that ``1.0*x`` is ``x`` and ``x**2.0`` a product."""
-    whole = {f: sp.Integer(int(f)) for f in expr.atoms(sp.Float) if abs(f) < 1e15 and f == sp.Integer(int(f))}
+    floats = {f: float(f) for f in expr.atoms(sp.Float)}
+    whole = {f: sp.Integer(int(x)) for f, x in floats.items() if x.is_integer() and abs(x) < 1e15}
     return expr.xreplace(whole) if whole else expr
 
 
@@ -35,8 +36,8 @@ def fold_constants(model: Model) -> Model:
     for d in model.definitions:
         if isinstance(d, Definition) and d.kind == "const" and not d.dims:
             value = d.expr.xreplace(numbers)
-            if not value.free_symbols:
-                value = value if value.is_Rational else sp.Float(value)
+            if not value.free_symbols and value.is_real:
+                value = value if value.is_Rational else sp.Float(float(value))
                 numbers[Ref(d.name)] = value
                 d = Definition(**{**d.__dict__, "expr": value})
         out.append(d)

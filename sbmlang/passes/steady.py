@@ -2,7 +2,7 @@
 
 The states that S depends on are taken apart into blocks that only depend on earlier ones (the strongly
 connected components of the drift's dependency graph). A block that is affine in its own states and has at
-most six of them is solved symbolically, any other becomes an ``ir.Root``.
+most four of them is solved symbolically, any other becomes an ``ir.Root``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sbmlang.passes.stages import order
 from sbmlang.passes.structure import untouched
 from sbmlang.source import Span
 
-_LARGEST = 6  # states of a block that is solved in closed form
+_LARGEST = 4  # states of a block that is solved in closed form; formulas of larger ones explode
 
 
 def steady(model: Model) -> Model:

@@ -10,6 +10,7 @@ import sympy as sp
 from sbmlang.ir.facts import Fact
 from sbmlang.ir.graph import names, parts, reaches, time_varying, written_out
 from sbmlang.ir.model import Definition, Model, Observation, Stage
+from sbmlang.ir.notation import expression
 from sbmlang.ir.symbols import Along, Expr, Over, Ref, bases, refs
 from sbmlang.passes.degrees import Degree, degree, degrees, observed
 from sbmlang.passes.simplify import constants
@@ -27,15 +28,15 @@ def linear_drift(model: Model) -> Fact:
     for flux in model.fluxes:
         found = degree(flux.rate, known)
         if found.degree == 2:
-            return Fact(False, f"flux {flux.name} is not linear in {_which(model, found)}: {found.offender}",
+            return Fact(False, f"flux {flux.name} is not linear in {_which(model, found)}: {shown(found)}",
                         found.offender, found.span or flux.span)  # fmt: skip
         for share, _ in flux.targets:
             if degree(share, known).degree and found.degree:
-                reason = f"the shares of flux {flux.name} depend on the states: {share}"
+                reason = f"the shares of flux {flux.name} depend on the states: {expression(share)}"
                 return Fact(False, reason, share, flux.span)
     state = model.state(culprits[0])
     found = degree(model.dynamics.drift[state.name], known)
-    reason = f"the drift of {state.name} is not linear in {_which(model, found)}: {found.offender}"
+    reason = f"the drift of {state.name} is not linear in {_which(model, found)}: {shown(found)}"
     return Fact(False, reason, found.offender, found.span or state.span)
 
 
@@ -44,6 +45,11 @@ def _affine(model: Model, drift: Expr, known: Mapping[str, Degree]) -> bool:
         return True
     full = written_out(model, drift, {s.name for s in model.states})
     return sp.count_ops(full) <= _EXPAND_LIMIT and degree(sp.expand(full), known).degree < 2
+
+
+def shown(found: Degree) -> str:
+    """The offender in the user's notation."""
+    return expression(found.offender) if found.offender is not None else ""
 
 
 def _which(model: Model, found: Degree) -> str:
@@ -66,7 +72,7 @@ def linear_observations(model: Model) -> Fact:
         name, value = location(o)
         found = degree(value, observed(o, known))
         if found.degree == 2:
-            return Fact(False, f"the {name} of {o.name} is not linear in the states: {found.offender}",
+            return Fact(False, f"the {name} of {o.name} is not linear in the states: {shown(found)}",
                         found.offender, found.span or o.span)  # fmt: skip
     return Fact(True, "every observation is located at a sum of coefficients times states")
 

@@ -192,18 +192,18 @@ def _ends_early(broken: Broken) -> Diagnostic | None:
     if end == len(broken.before):
         what = f"expected {broken.expected}"
     else:
-        what = "expected a value after it"
+        what = "expected a value after it" if end > 1 else "expected a name after it"
     return error(
         "E104",
         f"the `{broken.keyword}` statement ends too early",
         Label(broken.span(last), what),
-        help=(*broken.form, *_name_help(broken)),
+        help=(*broken.form, *_name_help(broken, end)),
     )
 
 
-def _name_help(broken: Broken) -> tuple[str, ...]:
+def _name_help(broken: Broken, end: int) -> tuple[str, ...]:
     first = broken.before[0]
-    if len(broken.before) > 1 or _begins_line(broken, first):
+    if end > 1 or _begins_line(broken, first):
         return ()
     return (f"if `{first.text}` is a name here, an operator is missing before it",)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,6 @@ def values(model: Model, names: list[str], known: dict[str, float]) -> list[floa
 def with_init(model: Model, *steady: Any) -> Model:
     """The model with the first state starting at the sum of steady values."""
     first, *others = model.states
-    from dataclasses import replace
-
     return model.replace(states=(replace(first, init=sum(steady)), *others))
 
 
@@ -75,7 +74,7 @@ def linear(build: Any, matrix: list[list[Any]], inputs: list[Any], **more: Any) 
     return with_init(model, *(Steady(Ref(n)) for n in names))
 
 
-@pytest.mark.parametrize("size", [2, 3, 4, 6])
+@pytest.mark.parametrize("size", [2, 3, 4])
 def test_a_dense_linear_system_agrees_with_numpy(build: Any, size: int) -> None:
     rng = np.random.default_rng(size)
     symbols = [[Ref(f"k{i}{j}") for j in range(size)] for i in range(size)]
@@ -177,7 +176,9 @@ def test_coupled_members_become_a_root_over_the_index(build: Any) -> None:
 
 def decay(build: Any, inflow: Any, **more: Any) -> Model:
     x = Ref("x")
-    model: Model = build.model([build.state("x", Steady(x))], {"x": inflow - Ref("k") * x}, parameters="k", **more)
+    model: Model = build.model(
+        [build.state("x", Steady(x))], {"x": inflow - Ref("k") * x}, parameters="k", **more
+    )
     return model
 
 
@@ -186,14 +187,29 @@ def test_a_forcing_takes_its_mean_over_the_time_range(build: Any) -> None:
     forcing = build.let("u", 3 + sp.sin(2 * sp.pi * t / 24 + 1) + t / 100 + sp.exp(-t / 7), "forcing")
     model = after(decay(build, Ref("u"), definitions=(forcing,), stop=100.0), "stages")
     grid = np.linspace(0, 100, 200001)
-    expected = np.trapezoid(3 + np.sin(2 * np.pi * grid / 24 + 1) + grid / 100 + np.exp(-grid / 7), grid) / 100
+    expected = (
+        np.trapezoid(3 + np.sin(2 * np.pi * grid / 24 + 1) + grid / 100 + np.exp(-grid / 7), grid) / 100
+    )
     assert values(model, ["x_steady"], {"k": 2.0}) == [pytest.approx(expected / 2, rel=1e-8)]
+
+
+def test_a_forcing_that_jumps_has_a_mean_and_one_with_a_pole_has_none(build: Any) -> None:
+    t = Ref("t")
+    pulse = build.let("u", sp.Piecewise((3, t < 25), (1, True)), "forcing")
+    model = after(decay(build, Ref("u"), definitions=(pulse,), stop=100.0), "stages")
+    assert values(model, ["x_steady"], {"k": 1.0}) == [pytest.approx(1.5, rel=1e-5)]
+    pole = build.let("u", 1 / (t - sp.Float(33.3)), "forcing")
+    with pytest.raises(SbmError, match="does not settle"):
+        run(decay(build, Ref("u"), definitions=(pole,), stop=100.0))
 
 
 def test_without_an_end_a_wave_has_its_mean_and_a_trend_has_none(build: Any) -> None:
     t = Ref("t")
     wave = build.let("u", 3 + Ref("a") * sp.cos(2 * sp.pi * t / 24), "forcing")
-    model = after(decay(build, Ref("u"), definitions=(wave,)).replace(parameters=(build.param("a"), build.param("k"))), "stages")
+    model = after(
+        decay(build, Ref("u"), definitions=(wave,)).replace(parameters=(build.param("a"), build.param("k"))),
+        "stages",
+    )
     assert definition(model, "x_steady").expr == 3 / Ref("k")
     trend = build.let("u", 3 + t, "forcing")
     with pytest.raises(SbmError, match="u=VALUE") as caught:

@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 
 _HEADING = re.compile(r"^## ([EW]\d{3}): (.*)$", re.MULTILINE)
+_SECTION = re.compile(r"^# [EW]\d?xx+: .*?(?=^## )", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^(Failing|Mended)(?: \((.*?)\))?:\n\n```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -35,7 +36,7 @@ class Entry:
 @cache
 def catalogue() -> dict[str, Entry]:
     """Every entry of ``library/errors.md`` by code."""
-    text = files("sbmlang.library").joinpath("errors.md").read_text("utf-8")
+    text = _SECTION.sub("", files("sbmlang.library").joinpath("errors.md").read_text("utf-8"))
     heads = list(_HEADING.finditer(text))
     ends = [*(h.start() for h in heads[1:]), len(text)]
     return {h[1]: Entry(h[1], h[2], text[h.end() : end].strip()) for h, end in zip(heads, ends, strict=True)}

@@ -68,7 +68,9 @@ class Model:
         except UnknownUnit as unknown:
             raise SbmError(error("E302", f"unknown unit '{unknown.name}'", help=unknown.help)) from None
         except OffsetInProduct as offset:
-            raise SbmError(error("E303", f"'{offset}' cannot be part of the unit '{text}'", help="use K")) from None
+            raise SbmError(
+                error("E303", f"'{offset}' cannot be part of the unit '{text}'", help="use K")
+            ) from None
 
 
 def load(path: str | Path) -> Model:

@@ -21,7 +21,9 @@ def backend(name: str) -> Backend:
     """
     found = {e.name: e for e in entry_points(group=GROUP)}
     if name == "torch" and name not in found:
-        raise NotYet(error("E703", "the torch backend is not in this version of sbmlang", help="use the jax backend"))
+        raise NotYet(
+            error("E703", "the torch backend is not in this version of sbmlang", help="use the jax backend")
+        )
     if name not in found:
         hints = did_you_mean(name, found) or (f"installed backends: {', '.join(sorted(found)) or 'none'}",)
         raise SbmError(error("E701", f"unknown backend '{name}'", help=hints))

@@ -48,13 +48,21 @@ class Backend:
 
         known = ("states", "solver", "rtol", "atol", "max_steps", "adjoint")
         for name in unknown:
-            raise SbmError(error("E708", f"the jax backend has no option '{name}'", help=did_you_mean(name, known) or f"options: {', '.join(known)}"))
+            raise SbmError(
+                error(
+                    "E708",
+                    f"the jax backend has no option '{name}'",
+                    help=did_you_mean(name, known) or f"options: {', '.join(known)}",
+                )
+            )
         if states != "auto":
             raise NotYet(error("E706", f"states='{states}' is for stochastic states; this model's states are deterministic",
                                help="leave it at states='auto'"))  # fmt: skip
         if adjoint not in ("auto", "forward", "reverse"):
             raise SbmError(error("E708", f"adjoint '{adjoint}' is none of auto, forward, reverse"))
-        return JaxProgram.build(model, facts, solver=solver, rtol=rtol, atol=atol, max_steps=max_steps, adjoint=adjoint)
+        return JaxProgram.build(
+            model, facts, solver=solver, rtol=rtol, atol=atol, max_steps=max_steps, adjoint=adjoint
+        )
 
 
 __all__ = ["Backend"]

@@ -54,9 +54,7 @@ def simplex() -> Bijection:
     Zero maps to equal fractions. Stan Development Team, Stan Reference Manual, unit simplex.
     """
     stick = StickBreakingTransform()
-    return Bijection(
-        "simplex", stick, stick.inv, lambda u: stick.log_abs_det_jacobian(u, stick(u))
-    )
+    return Bijection("simplex", stick, stick.inv, lambda u: stick.log_abs_det_jacobian(u, stick(u)))
 
 
 def _inside(u: Any) -> jax.Array:

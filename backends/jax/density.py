@@ -79,7 +79,8 @@ def constrain(unknowns: Sequence[Unknown], u: jax.Array, data: Any) -> tuple[dic
 def unconstrain(unknowns: Sequence[Unknown], p: Mapping[str, Any], data: Any) -> jax.Array:
     """Parameters -> ``u`` (dimension,), the inverse of ``constrain``."""
     parts = [
-        jnp.ravel(k.map(p).inverse(jnp.broadcast_to(jnp.asarray(p[k.name], float), k.shape(data)))) for k in unknowns
+        jnp.ravel(k.map(p).inverse(jnp.broadcast_to(jnp.asarray(p[k.name], float), k.shape(data))))
+        for k in unknowns
     ]
     return jnp.concatenate(parts) if parts else jnp.zeros(0)
 
@@ -91,31 +92,41 @@ def _in_order(unknowns: Sequence[Unknown]) -> list[Unknown]:
 
 def sites(p: Mapping[str, Any], joints: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     """Parameters as the values of numpyro sample sites: joint ones stacked."""
-    stacked = {site: jnp.stack([jnp.asarray(p[n], float) for n in names], axis=-1) for site, names in joints.items()}
+    stacked = {
+        site: jnp.stack([jnp.asarray(p[n], float) for n in names], axis=-1) for site, names in joints.items()
+    }
     grouped = {n for names in joints.values() for n in names}
     return {n: jnp.asarray(v, float) for n, v in p.items() if n not in grouped} | stacked
 
 
-def _trace(function: Callable[..., Any], p: Mapping[str, Any], data: Any, joints: Mapping[str, tuple[str, ...]]) -> Any:
+def _trace(
+    function: Callable[..., Any], p: Mapping[str, Any], data: Any, joints: Mapping[str, tuple[str, ...]]
+) -> Any:
     conditioned = handlers.substitute(function, data=sites(p, joints))
     return handlers.trace(handlers.seed(conditioned, 0)).get_trace(data)
 
 
-def log_prior(parameters: Callable[..., Any], p: Mapping[str, Any], data: Any, joints: Mapping[str, tuple[str, ...]]) -> jax.Array:
+def log_prior(
+    parameters: Callable[..., Any], p: Mapping[str, Any], data: Any, joints: Mapping[str, tuple[str, ...]]
+) -> jax.Array:
     """Sum of the prior log densities, each in the declared unit."""
     trace = _trace(parameters, p, data, joints)
     terms = [jnp.sum(s["fn"].log_prob(s["value"])) for s in trace.values() if s["type"] == "sample"]
     return sum(terms, start=jnp.zeros(()))
 
 
-def log_likelihood(model: Callable[..., Any], p: Mapping[str, Any], data: Any, joints: Mapping[str, tuple[str, ...]]) -> jax.Array:
+def log_likelihood(
+    model: Callable[..., Any], p: Mapping[str, Any], data: Any, joints: Mapping[str, tuple[str, ...]]
+) -> jax.Array:
     """Sum over all rows of all channels; -inf where the path cannot be solved (never a partial sum)."""
     terms, solved = _observed(model, p, data, joints)
     total = sum((jnp.sum(t) for t in terms.values()), start=jnp.zeros(()))
     return jnp.where(solved, total, -jnp.inf)
 
 
-def pointwise(model: Callable[..., Any], p: Mapping[str, Any], data: Any, joints: Mapping[str, tuple[str, ...]]) -> dict[str, jax.Array]:
+def pointwise(
+    model: Callable[..., Any], p: Mapping[str, Any], data: Any, joints: Mapping[str, tuple[str, ...]]
+) -> dict[str, jax.Array]:
     """Log likelihood of each row by channel: (row,)."""
     return _observed(model, p, data, joints)[0]
 
@@ -124,7 +135,9 @@ def _observed(model: Any, p: Any, data: Any, joints: Any) -> tuple[dict[str, jax
     trace = _trace(model, p, data, joints)
     seen = {n: s for n, s in trace.items() if s["type"] == "sample" and s["is_observed"]}
     solved = seen.pop("solved")["fn"].log_factor == 0
-    terms = {n: jnp.broadcast_to(s["fn"].log_prob(s["value"]), jnp.shape(s["value"])) for n, s in seen.items()}
+    terms = {
+        n: jnp.broadcast_to(s["fn"].log_prob(s["value"]), jnp.shape(s["value"])) for n, s in seen.items()
+    }
     return terms, solved
 
 

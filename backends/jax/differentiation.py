@@ -31,7 +31,7 @@ def forward_mode(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
         flat, unravel = ravel_pytree(theta)
 
         def split(v: jax.Array) -> tuple[list[jax.Array], PyTree]:
-            out = function(unravel(v), *rest)
+            out = jax.tree.map(jnp.asarray, function(unravel(v), *rest))
             return [x for x in jax.tree.leaves(out) if _is_float(x)], out
 
         def push(tangent: jax.Array) -> tuple[list[jax.Array], PyTree]:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from .program import JaxProgram
 
 
-def explain(program: JaxProgram, params: Mapping[str, Any], data: Any, *, draw: int | None = None, others: int = 0) -> SbmError | None:
+def explain(
+    program: JaxProgram, params: Mapping[str, Any], data: Any, *, draw: int | None = None, others: int = 0
+) -> SbmError | None:
     """E720 for the first member whose path fails at these parameters, or None when all can be solved."""
     f = program.functions
     c = f.values({n: jnp.asarray(v, float) for n, v in params.items()}, data)
@@ -37,8 +39,11 @@ def explain(program: JaxProgram, params: Mapping[str, Any], data: Any, *, draw: 
                           help=("raise max_steps, or use solver='implicit' if the model is stiff",)))  # fmt: skip
 
 
-def _member(program: JaxProgram, generator: Generator, c: Mapping[str, Any], data: Any, position: Mapping[str, int]) -> dict[str, Any] | None:
+def _member(
+    program: JaxProgram, generator: Generator, c: Mapping[str, Any], data: Any, position: Mapping[str, int]
+) -> dict[str, Any] | None:
     """Follows one member with scipy until something is not finite or the steps collapse."""
+
     def own(name: str, value: Any, lead: int = 0) -> Any:
         dims = generator._dims_of(name)
         picks = (slice(None),) * lead + tuple(position.get(d, slice(None)) for d in dims)
@@ -50,7 +55,11 @@ def _member(program: JaxProgram, generator: Generator, c: Mapping[str, Any], dat
     for n in generator.inputs:
         if n in forcings:
             series = data["forcings"][n]
-            inputs[n] = replace(series, value=own(n, series.value, 1), slope=None if series.slope is None else own(n, series.slope, 1))
+            inputs[n] = replace(
+                series,
+                value=own(n, series.value, 1),
+                slope=None if series.slope is None else own(n, series.slope, 1),
+            )
         elif n in program.model.dims:
             inputs[n] = position[n] + program.model.dims[n].first
         else:
@@ -72,7 +81,15 @@ def _member(program: JaxProgram, generator: Generator, c: Mapping[str, Any], dat
             if result.success and np.isfinite(result.y).all():
                 return None
             state.update(t=float(result.t[-1]), x=result.y[:, -1])
-    return {"t": state["t"], "x": state["x"], "p": p, "inputs": inputs, "position": position, "drift": drift, "generator": generator}
+    return {
+        "t": state["t"],
+        "x": state["x"],
+        "p": p,
+        "inputs": inputs,
+        "position": position,
+        "drift": drift,
+        "generator": generator,
+    }
 
 
 def _drift(program: JaxProgram) -> Any:
@@ -86,7 +103,9 @@ def _drift(program: JaxProgram) -> Any:
     return namespace["drift"]
 
 
-def _diagnostic(program: JaxProgram, found: dict[str, Any], params: Mapping[str, Any], draw: int | None, others: int) -> Diagnostic:
+def _diagnostic(
+    program: JaxProgram, found: dict[str, Any], params: Mapping[str, Any], draw: int | None, others: int
+) -> Diagnostic:
     generator: Generator = found["generator"]
     x, t = found["x"], found["t"]
     slope = np.asarray(found["drift"](t, x, found["p"], found["inputs"]), float)
@@ -119,9 +138,19 @@ def _term(program: JaxProgram, generator: Generator, name: str, found: dict[str,
         lines, env = generator._at_time([term], generator._member())
         code = JaxPrinter(env, generator.layout.axes[generator.layout.names.index(name)]).doprint(term)
         body = [*generator.layout.unpack(generator.python), *lines, f"out = {code}"]
-        scope = {**vars(program.functions), "jnp": jnp, "x": found["x"], "t": found["t"], "p": found["p"], "inputs": found["inputs"]}
-        exec("from jax.scipy import special\nfrom sbmlang.backends.jax.forcing import interpolate\n" + "\n".join(body), scope)
+        scope = {
+            **vars(program.functions),
+            "jnp": jnp,
+            "x": found["x"],
+            "t": found["t"],
+            "p": found["p"],
+            "inputs": found["inputs"],
+        }
+        exec(
+            "from jax.scipy import special\nfrom sbmlang.backends.jax.forcing import interpolate\n"
+            + "\n".join(body),
+            scope,
+        )
         value = np.asarray(scope["out"], float)
         sizes.append(np.inf if not np.isfinite(value).all() else float(np.max(np.abs(value))))
     return str(terms[int(np.argmax(sizes))])
-

@@ -15,8 +15,8 @@ from sbmlang.protocols import Progress, ProgressCallback
 from sbmlang.results import assemble
 
 from . import density
-from .program import STATE_LIMIT, _in_batches, _numpy
 from .nuts import sample, warm_start
+from .program import STATE_LIMIT, _in_batches, _numpy
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -55,9 +55,17 @@ def run_nuts(
         if value < least:
             raise SbmError(error("E712", f"{name} = {value} is too small", help=f"at least {least}"))
     if not 0 < target_accept < 1:
-        raise SbmError(error("E712", f"target_accept = {target_accept} is not between 0 and 1", help="usual values: 0.8 to 0.99"))
+        raise SbmError(
+            error(
+                "E712",
+                f"target_accept = {target_accept} is not between 0 and 1",
+                help="usual values: 0.8 to 0.99",
+            )
+        )
     if not any(len(c) for c in data.channels.values()):
-        raise SbmError(error("E713", "there are no observations to infer from", help="give data with at least one value"))
+        raise SbmError(
+            error("E713", "there are no observations to infer from", help="give data with at least one value")
+        )
     timings: dict[str, float] = {}
     clock = time.perf_counter()
     arrays, f = program.arrays(data), program.functions
@@ -80,7 +88,18 @@ def run_nuts(
     _say(progress, "predict", 0, 1)
     options = {"draws": draws, "chains": chains, "warmup": warmup, "target_accept": target_accept,
                "max_tree_depth": max_tree_depth, "dense_mass": dense_mass, "chain_method": chain_method}  # fmt: skip
-    tree = _results(program, data, np.asarray(result.u), result.stats, seed, options, timings, clock, candidates, keep_states)
+    tree = _results(
+        program,
+        data,
+        np.asarray(result.u),
+        result.stats,
+        seed,
+        options,
+        timings,
+        clock,
+        candidates,
+        keep_states,
+    )
     _say(progress, "predict", 1, 1)
     return tree
 
@@ -138,7 +157,12 @@ def _unsolved(ok: np.ndarray) -> list[Diagnostic]:
     bad = int(np.sum(~ok))
     if not bad:
         return []
-    return [error("W721", f"the path of {bad} posterior draws could not be solved; they are missing in the predictive draws")]
+    return [
+        error(
+            "W721",
+            f"the path of {bad} posterior draws could not be solved; they are missing in the predictive draws",
+        )
+    ]
 
 
 def _prior_failures(program: JaxProgram, ok: np.ndarray) -> list[Diagnostic]:

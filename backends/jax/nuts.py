@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +21,8 @@ from scipy.optimize import minimize
 
 from sbmlang.errors import SbmError, error
 from sbmlang.protocols import Progress, ProgressCallback
+
+jax.config.update("jax_enable_x64", True)
 
 LogDensity = Callable[[jax.Array], jax.Array]
 DENSE_LIMIT = 60  # dimensions up to which a full mass matrix is adapted by default
@@ -41,10 +44,8 @@ def prepare_devices(count: int) -> int:
 
     Returns the number there is.
     """
-    try:
+    with suppress(RuntimeError):  # already running: chains are then shared out over the devices there are
         jax.config.update("jax_num_cpu_devices", count)
-    except RuntimeError:
-        pass  # already running: chains are then shared out over the devices there are
     return jax.local_device_count()
 
 
@@ -81,7 +82,10 @@ def sample(
         inverse_mass_matrix=inverse_mass,
     )
     keys = jax.random.split(jax.random.PRNGKey(seed), chains)
-    state = kernel.init(keys, warmup, init_params=initial, model_args=(), model_kwargs={})
+    clock = time.perf_counter()
+    state = jax.jit(lambda k, u: kernel.init(k, warmup, init_params=u, model_args=(), model_kwargs={}))(
+        keys, initial
+    )
 
     def piece(s: Any) -> Any:
         def step(s: Any, _: None) -> Any:
@@ -91,7 +95,6 @@ def sample(
         s, found = jax.lax.scan(step, s, None, length=PIECE)
         return s, jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), found)  # (chain, iteration, ...)
 
-    clock = time.perf_counter()
     run = jax.jit(_spread(piece, chains, chain_method)).lower(state).compile()
     timings = {"compile": time.perf_counter() - clock}
     parts = []
@@ -128,7 +131,9 @@ def _spread(piece: Any, chains: int, chain_method: str) -> Any:
     return jax.shard_map(piece, mesh=mesh, in_specs=along, out_specs=along, check_vma=False)
 
 
-def _tell(progress: ProgressCallback | None, last: Any, parts: list[Any], done: int, warmup: int, draws: int) -> None:
+def _tell(
+    progress: ProgressCallback | None, last: Any, parts: list[Any], done: int, warmup: int, draws: int
+) -> None:
     if progress is None:
         return
     collected, step_size = last
@@ -155,7 +160,12 @@ class Start:
 
 
 def warm_start(
-    value_and_grad: Callable[[Any], tuple[Any, Any]], candidates: np.ndarray, *, chains: int, seed: int, steps: int = 50
+    value_and_grad: Callable[[Any], tuple[Any, Any]],
+    candidates: np.ndarray,
+    *,
+    chains: int,
+    seed: int,
+    steps: int = 50,
 ) -> Start:
     """Starting points from ``candidates`` (n, dim), usually draws from the prior.
 
@@ -165,6 +175,7 @@ def warm_start(
     one's (by more than 10 + 3 dim in log density) starts near the best instead.
     Raises ``SbmError`` E714 when the density is finite at none of the candidates.
     """
+
     def density(u: np.ndarray) -> float:
         return float(value_and_grad(jnp.asarray(u))[0])
 
@@ -206,7 +217,11 @@ def _inverse_curvature(value_and_grad: Any, u: np.ndarray, step: float = 1e-4) -
     the wrong way set to unit scale, the scale of a prior in most."""
     dim = len(u)
     slopes = [
-        (np.asarray(value_and_grad(jnp.asarray(u + step * e))[1]) - np.asarray(value_and_grad(jnp.asarray(u - step * e))[1])) / (2 * step)
+        (
+            np.asarray(value_and_grad(jnp.asarray(u + step * e))[1])
+            - np.asarray(value_and_grad(jnp.asarray(u - step * e))[1])
+        )
+        / (2 * step)
         for e in np.eye(dim)
     ]
     hessian = -np.array(slopes, float)

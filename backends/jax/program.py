@@ -16,17 +16,18 @@ import numpy as np
 import numpyro
 from numpyro import handlers
 
-from sbmlang.data.empty import empty
 from sbmlang.data.dataset import Dataset
+from sbmlang.data.empty import empty
 from sbmlang.errors import NotYet, SbmError, did_you_mean, error
 from sbmlang.ir import Model, Stage
 from sbmlang.ir.facts import Facts
 from sbmlang.protocols import ParameterInfo, ProgressCallback
 
 from . import EXPONENTIAL_LIMIT, FORWARD_LIMIT, density
+from .context import Method, Settings
 from .failure import explain
 from .forcing import points
-from .generate import Generator, Method, Settings
+from .generate import Generator
 from .nuts import prepare_devices
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ class JaxProgram:
     functions: SimpleNamespace
 
     @staticmethod
-    def build(model: Model, facts: Facts, *, solver: str, rtol: float, atol: float, max_steps: int, adjoint: str) -> JaxProgram:
+    def build(
+        model: Model, facts: Facts, *, solver: str, rtol: float, atol: float, max_steps: int, adjoint: str
+    ) -> JaxProgram:
         facts = _with_stiffness(model, facts)
         method, reason = choose_method(model, facts, solver)
         settings = Settings(method, rtol, atol, max_steps, "forward", reason)
@@ -113,7 +116,9 @@ class JaxProgram:
         names = [k.name for k in self.functions.PARAMETERS]
         for name in params:
             if name not in names:
-                raise SbmError(error("E709", f"the model has no parameter '{name}'", help=did_you_mean(name, names)))
+                raise SbmError(
+                    error("E709", f"the model has no parameter '{name}'", help=did_you_mean(name, names))
+                )
         missing = [n for n in names if n not in params]
         if missing:
             raise SbmError(error("E709", f"no value for parameter{'s' * (len(missing) > 1)} {', '.join(missing)}",
@@ -162,7 +167,9 @@ class JaxProgram:
 
         return jax.vmap(one)(jax.random.split(jax.random.PRNGKey(seed), draws))
 
-    def simulate(self, data: Dataset | None = None, *, draws: int = 100, params: Params | None = None, seed: int = 0) -> DataTree:
+    def simulate(
+        self, data: Dataset | None = None, *, draws: int = 100, params: Params | None = None, seed: int = 0
+    ) -> DataTree:
         """States, reports and synthetic observations.
 
         ``data`` gives the times, members, forcings and covariates (by default the model's own time range
@@ -176,7 +183,9 @@ class JaxProgram:
         p = self.prior_draws(data, draws, seed)
         for name, value in (params or {}).items():
             if name not in p:
-                raise SbmError(error("E709", f"the model has no parameter '{name}'", help=did_you_mean(name, p)))
+                raise SbmError(
+                    error("E709", f"the model has no parameter '{name}'", help=did_you_mean(name, p))
+                )
             p[name] = jnp.broadcast_to(jnp.asarray(value, float), p[name].shape)
         out = self.predict(p, data, seed=seed + 1)
         self._require_solved(out["ok"], p, data)
@@ -203,8 +212,15 @@ class JaxProgram:
             for k, o in enumerate(self.model.observations):
                 rows = arrays["channels"][o.name]["at"]
                 if len(rows):
-                    law = getattr(f, "observe_" + Generator(self.model, self.facts, self.settings).python(o.name))(c, s, arrays)
-                    drawn[o.name] = jnp.broadcast_to(law.expand_by(() if law.batch_shape else rows.shape).sample(jax.random.fold_in(key, k)), rows.shape)
+                    law = getattr(
+                        f, "observe_" + Generator(self.model, self.facts, self.settings).python(o.name)
+                    )(c, s, arrays)
+                    drawn[o.name] = jnp.broadcast_to(
+                        law.expand_by(() if law.batch_shape else rows.shape).sample(
+                            jax.random.fold_in(key, k)
+                        ),
+                        rows.shape,
+                    )
             derived = f.reports(c, s, arrays) if self.model.reports else {}
             return {"states": s if states else {}, "reports": derived, "observations": drawn, "ok": ok}
 
@@ -236,9 +252,19 @@ class JaxProgram:
         from .inference import run_nuts
 
         if method in ("flow", "laplace", "npe", "diffusion"):
-            raise NotYet(error("E707", f"method '{method}' is not in this version of sbmlang", help="use method='nuts'"))
+            raise NotYet(
+                error(
+                    "E707", f"method '{method}' is not in this version of sbmlang", help="use method='nuts'"
+                )
+            )
         if method != "nuts":
-            raise SbmError(error("E707", f"the jax backend has no method '{method}'", help=did_you_mean(method, ["nuts"]) or "methods: nuts"))
+            raise SbmError(
+                error(
+                    "E707",
+                    f"the jax backend has no method '{method}'",
+                    help=did_you_mean(method, ["nuts"]) or "methods: nuts",
+                )
+            )
         return run_nuts(self, data, draws=draws, chains=chains, seed=seed, progress=progress, **options)
 
     def _attributes(self, method: str, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -265,19 +291,41 @@ def choose_method(model: Model, facts: Facts, solver: str) -> tuple[Method, str]
             return "implicit", "it was asked for"
         case "auto" | "exponential":
             if exact and facts.constant_coefficients:
-                return "exponential", "the drift is linear with constant coefficients, so the matrix exponential is exact"
+                return (
+                    "exponential",
+                    "the drift is linear with constant coefficients, so the matrix exponential is exact",
+                )
             if exact and facts.piecewise_constant:
-                return "exponential pieces", "the drift is linear with coefficients constant between forcing times, so matrix exponentials are exact"
+                return (
+                    "exponential pieces",
+                    "the drift is linear with coefficients constant between forcing times, so matrix exponentials are exact",
+                )
             if solver == "exponential":
                 fact = facts.constant_coefficients if facts.linear_drift else facts.linear_drift
-                raise SbmError(error("E711", f"the matrix exponential does not fit this model: {fact.reason}", help="use solver='auto'"))
+                raise SbmError(
+                    error(
+                        "E711",
+                        f"the matrix exponential does not fit this model: {fact.reason}",
+                        help="use solver='auto'",
+                    )
+                )
             if facts.stiff:
                 return "implicit", f"the drift is stiff: {facts.stiff.reason}"
-            why = facts.stiff.reason if facts.stiff is not None else "stiffness could not be judged without the data"
+            why = (
+                facts.stiff.reason
+                if facts.stiff is not None
+                else "stiffness could not be judged without the data"
+            )
             return "explicit", f"the drift is not stiff: {why}" if facts.stiff is not None else why
         case _:
             known = ("auto", "explicit", "implicit", "exponential")
-            raise SbmError(error("E708", f"there is no solver '{solver}'", help=did_you_mean(solver, known) or f"solvers: {', '.join(known)}"))
+            raise SbmError(
+                error(
+                    "E708",
+                    f"there is no solver '{solver}'",
+                    help=did_you_mean(solver, known) or f"solvers: {', '.join(known)}",
+                )
+            )
 
 
 def _with_stiffness(model: Model, facts: Facts) -> Facts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sympy as sp
 
@@ -144,7 +145,8 @@ class _Assembly:
     def _check_indices(self) -> None:
         for symbol in self.table.symbols.values():
             self._known_dims(symbol.index)
-        for node in (*self.table.fluxes, *self.table.observations, *self.table.reports):
+        rest: tuple[Any, ...] = (*self.table.fluxes, *self.table.observations, *self.table.reports)
+        for node in rest:
             self._known_dims(node.index)
 
     def _known_dims(self, index: Sequence[ast.IndexName]) -> None:
@@ -344,9 +346,9 @@ class _Assembly:
         if law is None:
             return None
         if DISTRIBUTIONS[law.family].event_rank:
-            law, lower, upper = law, None, None
+            lower, upper = None, None
         else:
-            lower, upper = DISTRIBUTIONS[law.family].support(law.args)  # type: ignore[assignment]
+            lower, upper = DISTRIBUTIONS[law.family].support(law.args)
         if DISTRIBUTIONS[law.family].discrete:
             self.elaborator.report(
                 error("E513", f"parameter '{name.name}' has a discrete prior, {law.family}", prior.span,
@@ -414,7 +416,7 @@ def _dims(index: Sequence[ast.IndexName]) -> tuple[str, ...]:
 
 
 def _entry(end: object, i: int) -> sp.Expr | None:
-    return end[i] if isinstance(end, tuple) else end  # type: ignore[no-any-return]
+    return end[i] if isinstance(end, tuple) else end
 
 
 def _number(end: object) -> float | None:

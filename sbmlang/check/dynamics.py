@@ -8,12 +8,12 @@ import sympy as sp
 
 from sbmlang.check.elaborate import Elaborator, split_target
 from sbmlang.check.laws import Laws
-from sbmlang.check.supports import interval
 from sbmlang.check.table import Symbol
 from sbmlang.check.terms import Scope, Term
 from sbmlang.errors import Label, did_you_mean, error
 from sbmlang.ir import Along, Flux, Index, Parameter, Ref, State
 from sbmlang.ir.indexing import reindex
+from sbmlang.ir.intervals import ALL, interval
 from sbmlang.library.distributions import DISTRIBUTIONS
 from sbmlang.library.units import NONE, Unit
 from sbmlang.syntax import ast
@@ -298,8 +298,8 @@ class Dynamics:
     def _start_value(self, value: ast.Expr, symbol: Symbol, scope: Scope) -> sp.Expr:
         expr = self.elaborator.quantity(value, symbol.unit, scope, bare=True)
         low, high = interval(expr, self.elaborator.supports)
-        lower, upper = self.elaborator.supports.get(symbol.name, (None, None))
-        if (lower is not None and high is not None and high < lower) or (upper is not None and low is not None and low > upper):
+        lower, upper = self.elaborator.supports.get(symbol.name, ALL)
+        if high < lower or low > upper:
             self.elaborator.report(
                 error("E520", f"'{symbol.name}' starts outside its bounds", value.span, Label(symbol.span, "declared here"))
             )
@@ -320,7 +320,7 @@ class Dynamics:
             starts.append(
                 Parameter(name=name, unit=unit, dims=tuple(i.name for i in symbol.index), span=symbol.span, law=law,
                           doc=f"{getattr(symbol.node, 'doc', '') or symbol.name} at the start",
-                          lower=lower, upper=upper, role="init")  # type: ignore[arg-type]
+                          lower=lower, upper=upper, role="init")
             )  # fmt: skip
         return Ref(name, index)
 

@@ -13,7 +13,6 @@ from itertools import combinations
 
 import sympy as sp
 
-from sbmlang.check.supports import Interval
 from sbmlang.check.table import Symbol, Table
 from sbmlang.check.terms import Scope, Term, bad
 from sbmlang.errors import Diagnostic, Label, did_you_mean, error

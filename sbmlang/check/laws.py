@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sbmlang.check.elaborate import Elaborator
-from sbmlang.check.supports import interval
 from sbmlang.check.terms import Scope
 from sbmlang.errors import Label, did_you_mean, error
-from sbmlang.ir import Law
+from sbmlang.ir import Law, Ref
+from sbmlang.ir.intervals import ALL, interval
 from sbmlang.library.distributions import DISTRIBUTIONS, Argument, ArgumentError, Distribution, match_arguments
 from sbmlang.library.family import Value
 from sbmlang.library.units import NONE, ONE, Unit

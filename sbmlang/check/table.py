@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from sbmlang.errors import Diagnostic, Label, error
 from sbmlang.ir import Dim
@@ -108,7 +108,8 @@ def collect(program: ast.Program) -> tuple[Table, list[Diagnostic]]:
             case ast.ReportDecl():
                 table.reports.append(node)
             case _:
-                declare(node.name, _KINDS[type(node)], node, node.name_span)
+                named: Any = node
+                declare(named.name, _KINDS[type(node)], node, named.name_span)
 
     found += _duplicates((f.name, f.name_span) for f in table.fluxes)
     # Observations and reports share the results with the parameters, so their names must differ.

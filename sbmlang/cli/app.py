@@ -30,6 +30,9 @@ COMMANDS = (
 )
 
 
+STOPPED = "\nstopped; nothing was written"
+
+
 class _InOrder(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=COMMANDS.index)
@@ -74,14 +77,14 @@ def run(arguments: list[str]) -> int:
     from sbmlang.cli.show import print_diagnostic
 
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="sbm", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except SbmError as problem:
         for diagnostic in problem.diagnostics:
             print_diagnostic(diagnostic)
         return 1
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("\nstopped; nothing was written", err=True)
+        typer.echo(STOPPED, err=True)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,10 +19,10 @@ from sbmlang.cli.files import (
     loaded,
     require_output,
 )
+from sbmlang.cli.progress import progress_bar
 from sbmlang.cli.show import number, print_diagnostic
 from sbmlang.cli.table import MEANING, Column, print_table
 from sbmlang.errors import SbmError, error
-from sbmlang.protocols import Progress, ProgressCallback
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -76,39 +74,12 @@ def run(
     for line in observed.describe():
         typer.echo(line)
     clock = time.perf_counter()
-    with _progress() as progress:
+    with progress_bar() as progress:
         tree = program.infer(observed, method=method, draws=draws, warmup=warmup, chains=chains, seed=seed,
                              target_accept=target_accept, progress=progress)  # fmt: skip
     save(tree, output)
     _summary(tree)
     typer.echo(f"{output}: {chains} x {draws} draws in {time.perf_counter() - clock:.0f} s")
-
-
-_STAGES = {"compile": "compiling", "warmup": "warming up", "sample": "sampling", "predict": "predicting"}
-
-
-@contextmanager
-def _progress() -> Iterator[ProgressCallback]:
-    """A bar for each stage with step size, leapfrogs and divergences; only its end when not on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-    from rich.table import Column as Cell
-
-    details = TextColumn("{task.fields[details]}", table_column=Cell())  # the one to wrap when room is short
-    columns = (TextColumn("{task.description:>10}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bar(*columns, details, console=Console(stderr=True)) as bar:
-        tasks: dict[str, Any] = {}
-
-        def report(p: Progress) -> None:
-            if p.stage not in tasks:
-                for task in tasks.values():
-                    bar.update(task, completed=bar.tasks[task].total)
-                tasks[p.stage] = bar.add_task(_STAGES.get(p.stage, p.stage), total=p.total, details="")
-            told = "  ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in p.details.items())
-            bar.update(tasks[p.stage], completed=p.done, total=p.total, details=told)
-
-        yield report
 
 
 @app.command()

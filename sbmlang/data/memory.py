@@ -129,7 +129,7 @@ def _array(values: Any) -> Cells:
         objects[np.ma.getmaskarray(values)] = None
         return objects
     kind = getattr(getattr(values, "dtype", None), "kind", "")
-    if kind in "iufb" and kind and hasattr(values, "to_numpy"):
+    if kind in "iufb" and kind and hasattr(values, "isna"):
         numbers: Cells = values.to_numpy(dtype=np.float64, na_value=np.nan)
         return numbers
     if isinstance(values, (list, tuple)) and not all(isinstance(v, (int, float)) for v in values):

@@ -52,7 +52,7 @@ class Environment:
         return tuple(d for d in dims if d not in self.dropped)
 
 
-class ArrayPrinter(AbstractPythonCodePrinter):  # type: ignore[misc]
+class ArrayPrinter(AbstractPythonCodePrinter):
     """Prints with the functions of an array library; subclasses give their names."""
 
     library = ""

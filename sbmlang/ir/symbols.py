@@ -40,7 +40,7 @@ class Member:
 Index = Along | Member
 
 
-class Ref(sp.Symbol):  # type: ignore[misc]
+class Ref(sp.Symbol):
     """A quantity of the model at an index. ``Ref("t")`` is the time."""
 
     base: str
@@ -67,14 +67,14 @@ def coordinate(dim: str) -> Ref:
     return Ref(dim, (Along(dim),))
 
 
-class Expit(sp.Function):  # type: ignore[misc]
+class Expit(sp.Function):
     """1/(1 + exp(-x)), kept whole so that backends can use their stable version."""
 
     def fdiff(self, argindex: int = 1) -> Expr:
         return self * (1 - self)
 
 
-class Logit(sp.Function):  # type: ignore[misc]
+class Logit(sp.Function):
     """log(x/(1 - x))."""
 
     def fdiff(self, argindex: int = 1) -> Expr:
@@ -82,7 +82,7 @@ class Logit(sp.Function):  # type: ignore[misc]
         return 1 / (x * (1 - x))
 
 
-class Over(sp.Function):  # type: ignore[misc]
+class Over(sp.Function):
     """A reduction over an index: ``Over(op, expr, dim)`` with op one of sum, mean, max, min, prod."""
 
     nargs = 3
@@ -100,11 +100,11 @@ class Over(sp.Function):  # type: ignore[misc]
         return str(self.args[2])
 
 
-class Steady(sp.Function):  # type: ignore[misc]
+class Steady(sp.Function):
     """``Steady(state, (forcing, value), ...)``: a state's steady value; the ``steady`` pass removes it."""
 
 
-class WindowValue(sp.Function):  # type: ignore[misc]
+class WindowValue(sp.Function):
     """``WindowValue(name)``: the value of an observation window; stays until code is written."""
 
 

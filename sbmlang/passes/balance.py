@@ -10,7 +10,7 @@ from sbmlang.ir.indexing import inline
 from sbmlang.ir.model import Flux, Model
 from sbmlang.ir.notation import expression
 from sbmlang.ir.symbols import Expr, Ref, refs
-from sbmlang.passes.intervals import Interval, interval, supports
+from sbmlang.ir.intervals import Interval, interval, supports
 from sbmlang.passes.simplify import tidy
 from sbmlang.passes.structure import linear_drift
 

@@ -9,7 +9,7 @@ from sbmlang.ir.graph import reaches, written_out
 from sbmlang.ir.model import Model, State
 from sbmlang.ir.notation import expression
 from sbmlang.ir.symbols import Along, Expr, Ref, bases
-from sbmlang.passes.intervals import interval, supports
+from sbmlang.ir.intervals import interval, supports
 
 
 def bounded(model: Model) -> Fact:

@@ -14,7 +14,7 @@ from sbmlang.ir.symbols import Expr, Steady, WindowValue, bases
 def order(model: Model) -> Model:
     """Definitions sorted so that each comes after those it uses, otherwise as they were written.
 
-    Raises ``SbmError`` E530 for definitions that depend on each other in a circle.
+    Raises ``SbmError`` E211 for definitions that depend on each other in a circle.
     """
     by_name = {name: d for d in model.definitions for name in names(d)}
     done: dict[int, Definition | Root] = {}
@@ -41,7 +41,7 @@ def _cycle(circle: list[Definition | Root]) -> SbmError:
     shown = " -> ".join(names(d)[0] for d in circle)
     spans = [d.span for d in circle[:-1] if isinstance(d, Definition) and d.span is not None]
     return SbmError(
-        error("E530", f"definitions depend on each other in a circle: {shown}",
+        error("E211", f"definitions depend on each other in a circle: {shown}",
               *(Label(s, "" if k == 0 else "and this") for k, s in enumerate(spans)),
               help="break the circle: one of them must be a state, a parameter or a number")
     )  # fmt: skip

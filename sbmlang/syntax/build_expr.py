@@ -40,7 +40,7 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, Any]):
 
     def _integer(self, token: Token) -> int:
         if len(token) > 9:
-            raise SbmError(error("E105", "this whole number is too large", self._span(token)))
+            raise SbmError(error("E115", "this whole number is too large", self._span(token)))
         return int(token)
 
     # --- units ---
@@ -76,7 +76,7 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, Any]):
                 return power
         raise SbmError(
             error(
-                "E105",
+                "E115",
                 f"'{token}' cannot be a unit's power",
                 self._span(token),
                 help="a power is a whole number or a fraction, at most 20 and not 0: m^2, s^-1, cm^(1/2)",
@@ -113,7 +113,7 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, Any]):
         token, *unit = children
         value = float(token)
         if not isfinite(value):
-            raise SbmError(error("E105", "this number is too large", self._span(token)))
+            raise SbmError(error("E115", "this number is too large", self._span(token)))
         return ast.Number(value, unit[0] if unit else None, self._span(meta))
 
     def name(self, meta: Meta, children: list[Any]) -> ast.Name:

@@ -32,7 +32,9 @@ def path(model: Model, params: Params, data: Dataset, steady: Params | None = No
     sized = model.replace(dims={d.name: replace(d, size=data.sizes[d.name]) for d in model.dims.values()})
     scalars = scalarise(sized, tuple(sized.dims))
     t = Ref(model.time.name)
-    forcings = {r: (f.interpolation, data.forcings[f.name], m) for f in model.forcings for r, m in _members(f, sized)}
+    forcings = {
+        r: (f.interpolation, data.forcings[f.name], m) for f in model.forcings for r, m in _members(f, sized)
+    }
     known = _known(sized, {**params, **data.covariates, **(steady or {})})
     leaves = [t, *scalars.states, *forcings]
     body: dict[sp.Expr, sp.Expr] = dict(known)
@@ -48,9 +50,9 @@ def path(model: Model, params: Params, data: Dataset, steady: Params | None = No
     jumps = [s.time for kind, s, _ in forcings.values() if kind in ("previous", "next")]
     values = _pieces(rhs, np.array(start, float), model.time.start, data.grid, jumps)
     return {
-        s.name: np.stack([values[:, k] for k, r in enumerate(scalars.states) if r.base == s.name], axis=-1).reshape(
-            len(data.grid), *(data.sizes[d] for d in s.dims)
-        )
+        s.name: np.stack(
+            [values[:, k] for k, r in enumerate(scalars.states) if r.base == s.name], axis=-1
+        ).reshape(len(data.grid), *(data.sizes[d] for d in s.dims))
         for s in model.states
     }
 
@@ -88,15 +90,15 @@ def _known(model: Model, values: Params) -> dict[sp.Expr, sp.Expr]:
     return known
 
 
-def _interpolated(kind: str, series: Series, member: tuple[int, ...], t: float) -> float:
-    time, value = series.time, series.value[(slice(None), *member)]
+def _interpolated(kind: str, series: Series, member: Any, t: float) -> float:
+    time, value = series.time, np.moveaxis(series.value, 0, -1)[member]
     match kind:
         case "linear":
             return float(np.interp(t, time, value))
         case "previous":
-            return float(value[max(np.searchsorted(time, t, side="right") - 1, 0)])
+            return float(value[max(int(np.searchsorted(time, t, side="right")) - 1, 0)])
         case "next":
-            return float(value[min(np.searchsorted(time, t, side="left"), len(time) - 1)])
+            return float(value[min(int(np.searchsorted(time, t, side="left")), len(time) - 1)])
         case _:
             return float(PchipInterpolator(time, value)(t))
 

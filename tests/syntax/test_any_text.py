@@ -93,7 +93,7 @@ def test_any_unit(text):
     try:
         parse_unit(text)
     except SbmError as found:
-        assert found.codes[0] in ("E101", "E105", "E108")
+        assert found.codes[0] in ("E101", "E105", "E108", "E115")
 
 
 RANDOM = random.Random(1)

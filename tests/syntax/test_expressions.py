@@ -154,4 +154,4 @@ NO_UNITS = ["", " ", "10 mg", "mg/", "m^(1/0)", "m^1000", "m^", "(m", "a,b", "m]
 def test_no_units(text):
     with pytest.raises(SbmError) as caught:
         parse_unit(text)
-    assert str(caught.value) and caught.value.codes[0] in ("E101", "E105", "E108")
+    assert str(caught.value) and caught.value.codes[0] in ("E101", "E105", "E108", "E115")

@@ -1,0 +1,123 @@
+"""Every code of sbmlang has an entry in the catalogue, and every example there does what it says."""
+
+import contextlib
+import re
+import shlex
+import warnings
+from pathlib import Path
+
+import pytest
+
+import sbmlang as sbm
+from sbmlang.cli.app import run
+from sbmlang.codes import Entry, Example, catalogue
+from sbmlang.driver import analyse
+from sbmlang.errors import SbmError
+from sbmlang.source import Source
+
+ROOT = Path(__file__).parents[1]
+
+# Examples that no test can provoke in a moment, and why. Another test must still name each of these codes.
+NOT_RUN = {
+    "E653": "needs a user who may not write; the administrator may everywhere",
+    "E654": "needs a full disk",
+    "E702": "needs an installation without the backend's package",
+    **dict.fromkeys(
+        ["W701", "W702", "W703", "W704", "W705", "W706", "W707", "W708", "W709", "W710"],
+        "needs a sampler's run that went wrong",
+    ),
+    **dict.fromkeys(["W721", "W722"], "needs draws of a stiff model that fail"),
+}
+_LITERAL = re.compile(r'"([EW]\d{3})"')
+
+
+def sources(*folders: str) -> dict[Path, str]:
+    return {p: p.read_text("utf-8") for f in folders for p in (ROOT / f).rglob("*.py")}
+
+
+def pairs(entry: Entry) -> list[tuple[Example, Example]]:
+    """Failing examples, each with the mended one that follows it."""
+    examples = entry.examples
+    assert [x.role for x in examples] == ["Failing", "Mended"] * (len(examples) // 2), entry.code
+    return list(zip(examples[::2], examples[1::2], strict=True))
+
+
+CASES = [
+    pytest.param(entry.code, failing, mended, id=f"{entry.code}-{k}" if k else entry.code)
+    for entry in catalogue().values()
+    if entry.code not in NOT_RUN
+    for k, (failing, mended) in enumerate(pairs(entry))
+]
+
+
+def test_the_catalogue_has_every_code_and_no_other():
+    used = {code for text in sources("sbmlang", "backends").values() for code in _LITERAL.findall(text)}
+    assert sorted(catalogue()) == sorted(used)
+
+
+def test_entries_are_complete_and_in_order():
+    errors = [c for c in catalogue() if c.startswith("E")]
+    assert list(catalogue()) == sorted(errors) + sorted(set(catalogue()) - set(errors))
+    for entry in catalogue().values():
+        assert pairs(entry), f"{entry.code} has no example"
+        assert 20 < len(entry.text.split("Failing")[0].strip()) < 600, entry.code
+        assert all(x.kind in ("sbm", "python", "sh") for x in entry.examples), entry.code
+        assert not re.search("^# ", re.sub("```.*?```", "", entry.text, flags=re.S), re.M), entry.code
+
+
+def test_what_is_not_run_here_is_provoked_elsewhere():
+    assert set(NOT_RUN) <= set(catalogue())
+    others = "".join(t for p, t in sources("tests").items() if p != Path(__file__))
+    assert [code for code in NOT_RUN if code not in others] == []
+
+
+@pytest.mark.parametrize(("code", "failing", "mended"), CASES)
+def test_example(code, failing, mended, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    given: dict[str, object] = {"sbm": sbm}
+    assert codes(failing, given, capsys) == [code]
+    assert codes(mended, given, capsys) == []
+
+
+def codes(example: Example, given: dict[str, object], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The distinct codes that an example gives."""
+    match example.kind:
+        case "sbm":
+            return of_text(example.text)
+        case "python":
+            return of_python(example.text, given)
+        case _:
+            return of_commands(example.text, capsys)
+
+
+def of_text(text: str) -> list[str]:
+    """Codes of a model text, those of the compiler's passes included."""
+    try:
+        found = analyse(Source("model.sbm", text)).diagnostics
+        if all(d.is_warning for d in found):
+            _ = sbm.loads(text).facts
+    except SbmError as problem:
+        found = problem.diagnostics
+    return sorted({d.code for d in found})
+
+
+def of_python(text: str, given: dict[str, object]) -> list[str]:
+    """Codes of what the block raises, or of the warnings that it calls ``notes``."""
+    given["notes"] = ()
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            exec(compile(text, "<example>", "exec"), given)
+    except SbmError as problem:
+        return sorted(set(problem.codes))
+    return sorted({d.code for d in given["notes"]})  # type: ignore[attr-defined]
+
+
+def of_commands(text: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Codes in what the last command prints; those before it must succeed."""
+    *before, last = (shlex.split(line) for line in text.splitlines())
+    for command in before:
+        assert run(command[1:]) == 0
+    capsys.readouterr()
+    with contextlib.suppress(SystemExit):
+        run(last[1:])
+    return sorted(set(re.findall(r"^(?:error|warning) (\w+):", capsys.readouterr().err, re.M)))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sbmlang.protocols import Program
-
 _ENTRIES = {
     "numpyro": """@article{phan2019numpyro,
   title   = {Composable Effects for Flexible and Accelerated Probabilistic Programming in {NumPyro}},
@@ -57,10 +55,10 @@ _ENTRIES = {
 }
 
 
-def references(program: Program) -> Iterator[str]:
-    """BibTeX entries of what the program, its sampler and its diagnostics stand on."""
+def references(solver: str | None) -> Iterator[str]:
+    """BibTeX entries of what a program, its sampler and its diagnostics stand on; ``solver`` of its path."""
     used = ["jax", "numpyro", "nuts", "rhat", "arviz"]
-    if program.model.states:
-        method = program.solver.split()[0]
+    if solver is not None:
+        method = solver.split()[0]
         used += [method] if method == "exponential" else ["diffrax", method]
     return (_ENTRIES[name] for name in used)

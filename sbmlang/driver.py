@@ -53,8 +53,13 @@ class Model:
     def compile(self, backend: str = "jax", **options: Any) -> Program:
         """The program for a backend; options are the backend's own.
 
-        Raises ``SbmError`` E701, E702 (backend) and E7xx for what the backend cannot do.
+        Raises ``SbmError`` E650 for names that results need for themselves, E701, E702 (backend) and E7xx
+        for what the backend cannot do.
         """
+        from sbmlang.results import name_clashes
+
+        if clashes := name_clashes(self.ir):
+            raise SbmError(clashes)
         return registry.backend(backend).compile(self.ir, self.facts, **options)
 
     def parse_unit(self, text: str) -> Unit:
@@ -99,7 +104,7 @@ def analyse(source: Source) -> Checked:
 
 def _may_follow(diagnostic: Diagnostic) -> bool:
     """Findings that a statement lost to a syntax error can cause."""
-    return diagnostic.is_warning or diagnostic.code[:2] in ("E2", "E5") or diagnostic.code == "E409"
+    return diagnostic.is_warning or diagnostic.code[:2] in ("E2", "E5")
 
 
 def _analysed(source: Source) -> Model:

@@ -76,7 +76,7 @@ def run_nuts(
     _say(progress, "compile", 0, 1)
     candidates = program.prior_draws(data, CANDIDATES, seed)
     starts = jax.vmap(lambda p: f.unconstrain(p, arrays))(candidates)
-    first = warm_start(jax.jit(jax.value_and_grad(log_density)), np.asarray(starts), chains=chains, seed=seed)
+    first = warm_start(program.value_and_grad(data), np.asarray(starts), chains=chains, seed=seed)
     timings["start"] = time.perf_counter() - clock
     result = sample(
         log_density, jnp.asarray(first.positions), draws=draws, warmup=warmup, seed=seed, target_accept=target_accept,

@@ -99,7 +99,7 @@ class JaxProgram:
         return arrays | {
             "grid": jnp.asarray(arrays["grid"], float),
             "covariates": {n: jnp.asarray(v, float) for n, v in arrays["covariates"].items()},
-            "forcings": {n: points(kinds[n], s["time"], s["value"]) for n, s in arrays["forcings"].items()},
+            "forcings": {n: jax.tree.map(jnp.asarray, points(kinds[n], s["time"], s["value"])) for n, s in arrays["forcings"].items()},
         }
 
     def constrain(self, u: Any, data: Dataset) -> dict[str, jax.Array]:
@@ -142,9 +142,17 @@ class JaxProgram:
         """Log posterior density of the unconstrained vector (dimension,), Jacobian included."""
         return self.functions.log_density(jnp.asarray(u, float), self.arrays(data))
 
+    def value_and_grad(self, data: Dataset) -> Callable[[Any], tuple[jax.Array, jax.Array]]:
+        """``log_density`` (scalar) with its gradient (dimension,) in one compiled call.
+
+        The place where another compiled density, such as a native kernel, enters.
+        """
+        arrays = self.arrays(data)
+        return jax.jit(jax.value_and_grad(lambda u: self.functions.log_density(u, arrays)))
+
     def explain(self, params: Params, data: Dataset) -> SbmError | None:
         """Why the path of these parameters cannot be solved: time, state and term; None if it can."""
-        return explain(self, self._complete(params), self.arrays(data))
+        return explain(self, self._complete(params), data)
 
     def _for_prior(self, data: Dataset | None) -> Any:
         if data is not None:
@@ -233,7 +241,7 @@ class JaxProgram:
         if len(failed):
             first = int(failed[0])
             one = {n: v[first] for n, v in params.items()}
-            why = explain(self, one, self.arrays(data), draw=first, others=len(failed) - 1)
+            why = explain(self, one, data, draw=first, others=len(failed) - 1)
             raise why or SbmError(error("E720", f"the path of draw {first} cannot be solved"))
 
     def _along_time(self, report: str) -> bool:

@@ -209,7 +209,7 @@ class PathWriter(Context):
             if n in forcings:
                 inputs.append(f'"{n}": data["forcings"]["{n}"]')
             elif n in self.model.dims:
-                inputs.append(f'"{n}": data["members"]["{n}"] + {self.model.dims[n].first}')
+                inputs.append(f'"{n}": jnp.asarray(data["members"]["{n}"]) + {self.model.dims[n].first}')
             else:
                 inputs.append(f'"{n}": c["{n}"]')
         body += dict_lines("inputs = ", inputs)

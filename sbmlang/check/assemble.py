@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import sympy as sp
@@ -30,6 +31,7 @@ from sbmlang.ir import (
     Time,
     coordinate,
 )
+from sbmlang.ir.intervals import Interval, interval
 from sbmlang.library.distributions import DISTRIBUTIONS
 from sbmlang.library.units import NONE, ONE, CoherentSystem, Unit, Units, UnknownUnit
 from sbmlang.syntax import ast
@@ -144,18 +146,14 @@ class _Assembly:
 
     def _check_indices(self) -> None:
         for symbol in self.table.symbols.values():
-            self._known_dims(symbol.index)
+            self._check_bracket(symbol.index)
         rest: tuple[Any, ...] = (*self.table.fluxes, *self.table.observations, *self.table.reports)
         for node in rest:
-            self._known_dims(node.index)
+            self._check_bracket(node.index)
 
-    def _known_dims(self, index: Sequence[ast.IndexName]) -> None:
+    def _check_bracket(self, index: Sequence[ast.IndexName]) -> None:
         for i in index:
             self.elaborator.used.add(i.name)
-            if i.name not in self.table.dims:
-                self.elaborator.report(
-                    error("E409", f"'{i.name}' is not an index", i.span, help=f"declare it: index {i.name} = 1..3")
-                )
         names = [i.name for i in index]
         for i in index:
             if names.count(i.name) > 1:
@@ -279,7 +277,8 @@ class _Assembly:
             high = self._constant(node.upper, unit, f"the bound of '{node.name}'")
             if low is not None and high is not None and low >= high:
                 self.elaborator.report(error("E511", f"the bounds of '{node.name}' leave nothing between {low:g} and {high:g}", node.span))
-            self.elaborator.supports[node.name] = (low, high)
+                continue
+            self.elaborator.supports[node.name] = (-inf if low is None else low, inf if high is None else high)
         for symbol in self.table.of_kind("const"):
             if not symbol.index and symbol.name not in self.elaborator.cyclic:
                 definition = self._definition(symbol)
@@ -323,7 +322,7 @@ class _Assembly:
             visit(node, ())
         return done
 
-    def _event_size(self, name: ast.ParamName, prior: ast.Call) -> int:
+    def _event_size(self, name: ast.ParamName, prior: ast.Call) -> int | None:
         """Members that a vector law such as Dirichlet describes together: those of the last index."""
         distribution = DISTRIBUTIONS.get(prior.function)
         if distribution is None or distribution.event_rank != 1:
@@ -334,7 +333,7 @@ class _Assembly:
                 error("E415", f"{prior.function} describes the members of an index together, but '{name.name}' has none of known size",
                       prior.span, help=f"declare the index with its members and write {name.name}[INDEX]")
             )  # fmt: skip
-            return 1
+            return None
         return dim.size
 
     def _parameter(self, node: ast.ParamDecl) -> Parameter | None:
@@ -342,7 +341,8 @@ class _Assembly:
         assert prior is not None
         scope = Scope("prior", f"the prior of '{name.name}'", self._indices(name.index))
         unit = self.elaborator.unit(name.unit)
-        law = self.laws.law(prior, [unit] * self._event_size(name, prior), scope, bare=True)
+        size = self._event_size(name, prior)
+        law = None if size is None else self.laws.law(prior, [unit] * size, scope, bare=True)
         if law is None:
             return None
         if DISTRIBUTIONS[law.family].event_rank:
@@ -354,9 +354,15 @@ class _Assembly:
                 error("E513", f"parameter '{name.name}' has a discrete prior, {law.family}", prior.span,
                       help="parameters are continuous; sum a discrete unknown out by hand or make it continuous")
             )  # fmt: skip
-        self.elaborator.supports[name.name] = (_number(lower), _number(upper))
+        self.elaborator.supports[name.name] = self._between(lower, upper)
         return Parameter(name=name.name, unit=unit, dims=_dims(name.index), doc=name.doc or node.doc, span=name.span,
                          law=law, lower=lower, upper=upper)  # fmt: skip
+
+    def _between(self, lower: sp.Expr | None, upper: sp.Expr | None) -> Interval:
+        """The range of a prior whose ends may themselves depend on parameters."""
+        known = self.elaborator.supports
+        low = -inf if lower is None else interval(lower, known)[0]
+        return low, inf if upper is None else interval(upper, known)[1]
 
     def _joint(self, node: ast.ParamDecl, parameters: dict[str, Parameter]) -> list[Joint]:
         assert node.prior is not None
@@ -381,7 +387,7 @@ class _Assembly:
             low, high = _entry(lower, i), _entry(upper, i)
             parameters[n.name] = Parameter(name=n.name, unit=units[i], dims=_dims(n.index), doc=n.doc or node.doc,
                                            span=n.span, law=None, lower=low, upper=high, group=group)  # fmt: skip
-            self.elaborator.supports[n.name] = (_number(low), _number(high))
+            self.elaborator.supports[n.name] = self._between(low, high)
         return [Joint(group, tuple(names), law, node.span)]
 
     # --- observations and reports --------------------------------------------------------------------
@@ -390,14 +396,16 @@ class _Assembly:
         sink = WindowSink(node.name)
         scope = Scope("observe", f"observation '{node.name}'", self._indices(node.index), windows=sink)
         unit = self.elaborator.unit(node.unit)
+        family = DISTRIBUTIONS.get(node.law.function)
+        if family is not None and family.event_rank:
+            self.elaborator.report(
+                error("E514", f"{family.name} describes several numbers; an observation is one number a row", node.law.span,
+                      help="observe each component by itself")
+            )  # fmt: skip
+            return None
         law = self.laws.law(node.law, [unit], scope, bare=False)
         if law is None:
             return None
-        if DISTRIBUTIONS[law.family].event_rank:
-            self.elaborator.report(
-                error("E514", f"{law.family} describes a vector; an observation is one number a row", node.law.span,
-                      help="observe each component by itself")
-            )  # fmt: skip
         return Observation(name=node.name, unit=unit, dims=_dims(node.index), doc=node.doc, span=node.name_span,
                            law=law, column=node.column or node.name, windows=tuple(sink.windows))  # fmt: skip
 
@@ -419,6 +427,4 @@ def _entry(end: object, i: int) -> sp.Expr | None:
     return end[i] if isinstance(end, tuple) else end
 
 
-def _number(end: object) -> float | None:
-    return float(end) if isinstance(end, sp.Expr) and end.is_number else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 import sympy as sp
 
@@ -329,7 +330,7 @@ class Dynamics:
     def _state(self, symbol: Symbol, inits: dict[str, sp.Expr]) -> State:
         node = symbol.node
         assert isinstance(node, ast.StateDecl)
-        lower, upper = self.elaborator.supports.get(symbol.name, (None, None))
+        lower, upper = (end if isfinite(end) else None for end in self.elaborator.supports.get(symbol.name, ALL))
         return State(name=symbol.name, unit=self.elaborator.unit(node.unit), dims=tuple(i.name for i in node.index),
                      doc=node.doc, span=node.name_span, init=inits.get(symbol.name, sp.Integer(0)),
                      lower=lower, upper=upper, enforced=node.enforced)  # fmt: skip

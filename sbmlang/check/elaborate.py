@@ -17,6 +17,7 @@ from sbmlang.check.table import Symbol, Table
 from sbmlang.check.terms import Scope, Term, bad
 from sbmlang.errors import Diagnostic, Label, did_you_mean, error
 from sbmlang.ir import Along, Index, Member, Over, Ref, Steady, Window, WindowValue, coordinate
+from sbmlang.ir.intervals import Interval
 from sbmlang.library.functions import CONSTANTS, FUNCTIONS, REDUCTIONS, WINDOWS
 from sbmlang.library.units import NONE, ONE, CoherentSystem, Dimension, OffsetInProduct, Unit, Units, UnknownUnit
 from sbmlang.source import Span

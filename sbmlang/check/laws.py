@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import inf, isinf
+
+import sympy as sp
 
 from sbmlang.check.elaborate import Elaborator
 from sbmlang.check.terms import Scope
 from sbmlang.errors import Label, did_you_mean, error
 from sbmlang.ir import Law, Ref
-from sbmlang.ir.intervals import ALL, interval
+from sbmlang.ir.intervals import Interval, interval
 from sbmlang.library.distributions import DISTRIBUTIONS, Argument, ArgumentError, Distribution, match_arguments
-from sbmlang.library.family import Value
+from sbmlang.library.family import Domain, Value
 from sbmlang.library.units import NONE, ONE, Unit
 from sbmlang.syntax import ast
 
@@ -111,17 +114,21 @@ class Laws:
 
     def _domain(self, argument: Argument, e: ast.Expr, value: Value) -> None:
         """Refuses an argument that cannot lie in its domain, such as a scale below zero."""
-        bounds = {"positive": (0.0, None), "non-negative": (0.0, None), "count": (0.0, None),
-                  "probability": (0.0, 1.0), "strict probability": (0.0, 1.0)}.get(argument.allowed)  # fmt: skip
-        if bounds is None or isinstance(value, tuple) or value.is_number:
+        domain = _DOMAINS.get(argument.allowed)
+        if domain is None or isinstance(value, tuple) or value.is_number or not self._is_sharp(value):
             return  # constants are checked with the distribution itself
         low, high = interval(value, self.elaborator.supports)
-        lower, upper = bounds
-        if (low is not None and lower is not None and low < lower) or (upper is not None and high is not None and high > upper):
-            shown = "a positive number" if upper is None else "a number between 0 and 1"
-            span = f"from {'-inf' if low is None else f'{low:g}'} to {'inf' if high is None else f'{high:g}'}"
-            self._report(e, "E508", f"'{argument.name}' must be {shown}, its support runs {span}",
-                         help="give the parameter a prior on the right support, e.g. HalfNormal(...) or LogNormal(...)")  # fmt: skip
+        if low < domain[0] or high > domain[1]:
+            shown = "a positive number" if isinf(domain[1]) else "a number between 0 and 1"
+            prior = "HalfNormal(...) or LogNormal(...)" if isinf(domain[1]) else "Beta(...) or LogitNormal(...)"
+            self._report(e, "E508", f"'{argument.name}' must be {shown}, but this can lie anywhere from {low:g} to {high:g}",
+                         help=f"give the parameter a prior on the right support, e.g. {prior}")  # fmt: skip
+
+    def _is_sharp(self, value: sp.Expr) -> bool:
+        """Whether interval arithmetic finds the true range: each name once, and all of known support."""
+        names = [r.base for r in sp.preorder_traversal(value) if isinstance(r, Ref)]
+        known = {s.name for s in self.elaborator.table.of_kind("param", "const")} & self.elaborator.supports.keys()
+        return len(names) == len(set(names)) and known.issuperset(names)
 
     def _report(self, e: ast.Expr, code: str, message: str, *, help: str | tuple[str, ...] = ()) -> None:
         self.elaborator.report(error(code, message, Label(e.span), help=help))
@@ -132,6 +139,12 @@ class Laws:
             if keyword.name == wrong.argument:
                 span = keyword.span
         self.elaborator.report(error(wrong.code, str(wrong).split(": ", 1)[1], span, help=wrong.help))
+
+
+_DOMAINS: Mapping[Domain, Interval] = {
+    "positive": (0.0, inf), "non-negative": (0.0, inf), "count": (0.0, inf),
+    "probability": (0.0, 1.0), "strict probability": (0.0, 1.0),
+}  # fmt: skip
 
 
 def _has_unit(unit: Unit) -> bool:

@@ -177,7 +177,8 @@ def cite(file: ModelFile) -> None:
     """Print the references of the methods used (BibTeX)."""
     from sbmlang.citations import references
 
-    typer.echo("\n\n".join(references(loaded(file).compile("jax"))))
+    program = loaded(file).compile("jax")
+    typer.echo("\n\n".join(references(program.solver if program.model.states else None)))
 
 
 @app.command()

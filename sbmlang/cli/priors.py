@@ -33,7 +33,7 @@ def priors(
 ) -> None:
     """Show what each prior implies: mean, sd, quantiles."""
     model = loaded(file)
-    rows = [[p.name, str(p.unit), *_prior_row(model, p, draws, seed), p.doc] for p in model.ir.parameters]
+    rows = [[p.name, p.unit.text, *_prior_row(model, p, draws, seed), p.doc] for p in model.ir.parameters]
     print_table(f"priors of {model.name}", _PRIOR_COLUMNS, rows)
     if plot is not None:
         program = model.compile("jax")

@@ -60,7 +60,9 @@ def outside(name, args):
     """A point beyond each finite end of the support."""
     lower, upper = library.DISTRIBUTIONS[name].support(args)
     ends = [(lower, -1.0), (upper, 1.0)]
-    return [np.asarray(e, float) + d for e, d in ends if e is not None and np.isfinite(np.asarray(e, float)).all()]
+    return [
+        np.asarray(e, float) + d for e, d in ends if e is not None and np.isfinite(np.asarray(e, float)).all()
+    ]
 
 
 @cache

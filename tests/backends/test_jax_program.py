@@ -100,14 +100,34 @@ observe y ~ Normal(A, 0.1)
 observe z ~ Normal(M, 0.1)
 """
 
+PULSED = """
+model pulsed "linear, with an input that jumps: exact between the jumps"
+unit gC
+time t [day] from 0 to 30
+index plot = {a, b}
+forcing litter[plot] [gC/day] from data previous
+forcing warm = if t < 12 [day] then 1 else 2
+param k [1/day] ~ LogNormal(median=0.1, sigma=0.3)
+state C[plot] [gC] >= 0
+sink CO2[plot]
+flux input[plot]: -> C[plot] at litter[plot]
+flux decay[plot]: C[plot] -> CO2[plot] at k*warm*C[plot]
+init C[plot] = steady(C[plot], litter=1 [gC/day], warm=1)
+observe y[plot] [gC] ~ Normal(C[plot], 0.1 [gC])
+observe z[plot] [gC/day] ~ Normal(mean(rate(CO2[plot]), since last), 0.1 [gC/day])
+"""
+
 TABLES = {
+    "pulsed": (
+        {"t": [0, 5, 11, 20, 30] * 2, "plot": ["a"] * 5 + ["b"] * 5, "litter": [1, 2, 0, 4, 1, 2, 2, 3, 0, 1]},
+    ),
     "forced": (
         {"t": [0, 5, 10, 20, 30] * 2, "site": ["a"] * 5 + ["b"] * 5, "rain": [1, 2, 0, 4, 1, 2, 2, 3, 0, 1]},
         {"t": [0, 8, 16, 24, 30], "sun": [100, 200, 50, 120, 90]},
         {"site": ["a", "b"], "clay": [0.1, 0.2]},
     )
 }
-MODELS = {"decay": DECAY, "forced": FORCED, "ring": RING, "stiff": STIFF}
+MODELS = {"decay": DECAY, "forced": FORCED, "ring": RING, "stiff": STIFF, "pulsed": PULSED}
 
 
 def planned(model: sbm.Model, name: str) -> Dataset:
@@ -127,7 +147,7 @@ def with_values(program, data: Dataset, seed: int = 3) -> Dataset:
 
 
 def solvers(name: str) -> tuple[str, ...]:
-    return {"decay": ("exponential", "explicit", "implicit"), "stiff": ("implicit",)}.get(name, ("explicit", "implicit"))
+    return {"pulsed": ("exponential", "explicit"), "decay": ("exponential", "explicit"), "stiff": ("implicit",)}.get(name, ("explicit", "implicit"))
 
 
 CASES = [(name, solver) for name in MODELS for solver in solvers(name)]
@@ -165,3 +185,49 @@ def test_density_is_prior_times_likelihood_times_jacobian(compiled, name):
 @pytest.mark.parametrize("name", ["decay", "ring", "stiff"])
 def test_prior_is_that_of_scipy(compiled, name):
     conformance.prior_agrees(*compiled(name, solvers(name)[0]))
+
+
+BLOWING_UP = """
+model blow_up "grows beyond all bounds in finite time"
+time t [day] from 0 to 10
+index plot = {a, b}
+param r[plot] [1/day] ~ LogNormal(median=0.5, sigma=0.01) "growth rate"
+state N[plot] >= 0
+state M[plot] >= 0
+d N[plot]/dt = r[plot]*N[plot]^2 - 0.001 [1/day]*N[plot]
+d M[plot]/dt = -0.1 [1/day]*M[plot]
+init N[plot] = if plot == 2 then 1 else 0.01
+init M[plot] = 1
+observe y[plot] ~ Normal(N[plot], 1)
+"""
+
+
+def test_a_failing_solve_names_draw_time_state_and_term():
+    program = sbm.loads(BLOWING_UP, "blow_up").compile("jax")
+    with pytest.raises(sbm.SbmError) as caught:
+        program.simulate(draws=3)
+    (found,) = caught.value.diagnostics
+    assert found.code == "E720"
+    assert "draw 0 (and 2 more" in found.message
+    assert "N" in found.message and "plot b" in found.message
+    # N = 1/(1 - r t) from 1: the end is at t = 1/r, about 2 days
+    assert "beyond t = 1.9" in found.message or "beyond t = 2.0" in found.message
+    assert "N^2" in found.message or "N[plot]^2" in found.message
+
+
+def test_a_failing_solve_is_never_scored():
+    program = sbm.loads(BLOWING_UP, "blow_up").compile("jax")
+    data = with_values_of(program)
+    p = {n: np.asarray(v)[0] for n, v in program.prior_draws(data, 1, 0).items()}
+    assert float(program.log_likelihood(p, data)) == -np.inf
+    assert program.explain(p, data).codes == ("E720",)
+    p["r"] = np.array([0.001, 0.001])
+    assert np.isfinite(float(program.log_likelihood(p, data)))
+    assert program.explain(p, data) is None
+
+
+def with_values_of(program) -> Dataset:
+    from dataclasses import replace
+
+    data = empty(program.model, np.linspace(1, 10, 4), observe=True)
+    return replace(data, channels={n: replace(c, value=np.ones(len(c))) for n, c in data.channels.items()})

@@ -205,7 +205,9 @@ def by_scipy(a, b, x0, t):
     return (expm(whole) @ np.append(x0, 1.0))[:-1]
 
 
-@pytest.mark.parametrize("grid", [np.linspace(0, 30, 41), np.array([0.0, 0.1, 0.5, 7.0, 30.0])], ids=["even", "uneven"])
+@pytest.mark.parametrize(
+    "grid", [np.linspace(0, 30, 41), np.array([0.0, 0.1, 0.5, 7.0, 30.0])], ids=["even", "uneven"]
+)
 @pytest.mark.parametrize("known", [True, False])
 def test_linear_pools_agree_with_scipy(grid, known):
     solver = solve_linear if known else jax.jit(solve_linear)

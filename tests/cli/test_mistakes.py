@@ -66,7 +66,9 @@ def test_an_empty_file_says_how_to_begin(sbm, project):
 
 def test_a_misspelt_parameter(sbm, project):
     replaced(project, "at k*C", "at kk*C")
-    mistake(sbm, project, "check", "model.sbm", code="E203", says=["'kk'", "did you mean 'k'?", "model.sbm:13:25"])
+    mistake(
+        sbm, project, "check", "model.sbm", code="E203", says=["'kk'", "did you mean 'k'?", "model.sbm:13:25"]
+    )
 
 
 def test_a_missing_unit(sbm, project):
@@ -75,7 +77,9 @@ def test_a_missing_unit(sbm, project):
 
 
 def test_carbon_is_not_soil(sbm, project):
-    (project / "pool.sbm").write_text(POOL.format(more="const m = 1 [gC]\nconst b = 1 [gsoil]\nreport r = m + b"))
+    (project / "pool.sbm").write_text(
+        POOL.format(more="const m = 1 [gC]\nconst b = 1 [gsoil]\nreport r = m + b")
+    )
     mistake(sbm, project, "check", "pool.sbm", code="E301", says=["[carbon]", "[soil]", "m + b"])
 
 
@@ -150,7 +154,9 @@ def test_celsius_becomes_kelvin(sbm, project):
 
 
 def test_an_unknown_backend(sbm, project):
-    mistake(sbm, project, "compile", "model.sbm", "--backend", "jx", code="E701", says=["did you mean 'jax'?"])
+    mistake(
+        sbm, project, "compile", "model.sbm", "--backend", "jx", code="E701", says=["did you mean 'jax'?"]
+    )
 
 
 def test_an_unknown_method(sbm, project):

@@ -50,3 +50,15 @@ def test_a_fault_of_our_own_says_so(sbm, monkeypatch):
     ended = sbm("check", "model.sbm")
     assert ended.code == 70
     assert "ZeroDivisionError" in ended.err and "fault of sbmlang" in ended.err
+
+
+@pytest.mark.slow
+def test_a_new_project_does_what_its_readme_says(sbm, project):
+    """The commands of the starter's README in their order, with few draws."""
+    shown = re.findall(r"^sbm (.*?)(?: +#.*)?$", (project / "README.md").read_text(), re.MULTILINE)
+    assert [line.split()[0] for line in shown] == ["check", "show", "run", "summary", "plot"]
+    for line in shown:
+        few = ["--draws", "200", "--chains", "2"] if line.startswith("run") else []
+        ended = sbm(*line.split(), *few)
+        assert ended.code == 0, ended.err
+    assert (project / "figures" / "fit_co2.png").exists()

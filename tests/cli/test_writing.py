@@ -57,12 +57,16 @@ def test_a_reader_that_goes_away_is_no_fault(project: Path):
 
 
 def test_synthetic_observations_can_be_read_back(sbm, project):
-    ended = sbm("simulate", "model.sbm", "--draws", "1", "--seed", "3", "--set", "s=1e-6", "-o", "synthetic.csv")
+    ended = sbm(
+        "simulate", "model.sbm", "--draws", "1", "--seed", "3", "--set", "s=1e-6", "-o", "synthetic.csv"
+    )
     assert ended.code == 0
     header, *rows = (project / "synthetic.csv").read_text().splitlines()
     assert header == "variable,time [day],value,unit"
     assert len(rows) == 200
-    again = sbm("simulate", "model.sbm", "--data", "synthetic.csv", "--draws", "1", "--seed", "3", "-o", "again.nc")
+    again = sbm(
+        "simulate", "model.sbm", "--data", "synthetic.csv", "--draws", "1", "--seed", "3", "-o", "again.nc"
+    )
     assert (again.code, again.err) == (0, "")
     with xr.open_datatree(project / "again.nc", engine="h5netcdf") as tree:
         times = tree["prior_predictive"]["co2_time"].values

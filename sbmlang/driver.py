@@ -99,7 +99,38 @@ def analyse(source: Source) -> Checked:
         return checked
     # What a broken statement would have declared is missing: only what that cannot cause is certain.
     found = (d for d in checked.diagnostics if not _may_follow(d))
-    return Checked(None, (*syntax, *found), checked.units)
+    everything = sorted((*syntax, *found), key=lambda d: d.labels[0].span.start if d.labels else -1)
+    return Checked(None, tuple(everything), checked.units)
+
+
+def examine(source: Source) -> Checked:
+    """``analyse``, and for models that the passes can still refuse also what these say.
+
+    Those are models with ``steady`` (there may be none) and with neighbours in an index that has an end.
+    """
+    checked = analyse(source)
+    if checked.model is None or not _may_be_refused(checked.model):
+        return checked
+    from sbmlang.passes import pipeline
+
+    try:
+        pipeline.run(checked.model)
+    except SbmError as problem:
+        return Checked(None, problem.diagnostics, checked.units)  # warnings wait until the errors are gone
+    return checked
+
+
+def _may_be_refused(model: ir.Model) -> bool:
+    from sbmlang.ir import Along, Ref, Root, Steady
+
+    ends = {d.name for d in model.dims.values() if not d.cyclic}
+    expressions = [*model.dynamics.drift.values(), *(s.init for s in model.states)]
+    expressions += [d.expr for d in model.definitions if not isinstance(d, Root)]
+    expressions += [a for p in model.parameters if p.law for a in p.law.args.values() if not isinstance(a, tuple)]
+    return any(e.has(Steady) for e in expressions) or any(
+        isinstance(i, Along) and i.shift and i.dim in ends
+        for e in expressions for r in e.atoms(Ref) for i in r.index
+    )  # fmt: skip
 
 
 def _may_follow(diagnostic: Diagnostic) -> bool:

@@ -46,6 +46,11 @@ class Backend:
     ) -> JaxProgram:
         from .program import JaxProgram
 
+        for state in model.states:
+            if state.enforced:
+                raise NotYet(error("E716", f"the jax backend cannot restrict the path to the bounds of '{state.name}'",
+                                   *([state.span] if state.span else []),
+                                   help="leave 'enforced' away: the results then report how often the path leaves its bounds"))  # fmt: skip
         known = ("states", "solver", "rtol", "atol", "max_steps", "adjoint")
         for name in unknown:
             raise SbmError(

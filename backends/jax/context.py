@@ -60,7 +60,7 @@ class Context:
             for dim in state.dims:
                 if dim not in self.batch and dim not in self.known:
                     raise NotYet(
-                        error("E421", f"the members of '{dim}' influence each other, and their number comes from the data",
+                        error("E421", f"the states cannot be solved member by member along '{dim}', and the number of its members comes from the data",
                               *([state.span] if state.span else []), help=f"write the members down: index {dim} = 1..N")
                     )  # fmt: skip
 

@@ -44,9 +44,10 @@ def forward_mode(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
     def backward(saved: PyTree, cotangents: PyTree) -> tuple[PyTree, ...]:
         jacobian, theta, nothing = saved
-        unravel = ravel_pytree(theta)[1]
+        flat, unravel = ravel_pytree(theta)
         floats = [c for c in jax.tree.leaves(cotangents) if _is_float(c)]
-        pulled = sum(jnp.tensordot(c, j, axes=c.ndim) for c, j in zip(floats, jacobian, strict=True))
+        products = [jnp.tensordot(c, j, axes=c.ndim) for c, j in zip(floats, jacobian, strict=True)]
+        pulled = sum(products, jnp.zeros_like(flat))
         return (unravel(pulled), *nothing)
 
     wrapped.defvjp(forward, backward)

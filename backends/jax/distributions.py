@@ -29,19 +29,19 @@ def log_density(law: dist.Distribution, x: Any) -> jax.Array:
     return jnp.where(inside, law.log_prob(safe), -jnp.inf)
 
 
-class _Exponential(dist.Exponential):  # type: ignore[misc]
+class _Exponential(dist.Exponential):
     support = constraints.nonnegative
 
 
-class _HalfNormal(dist.HalfNormal):  # type: ignore[misc]
+class _HalfNormal(dist.HalfNormal):
     support = constraints.nonnegative
 
 
-class _HalfCauchy(dist.HalfCauchy):  # type: ignore[misc]
+class _HalfCauchy(dist.HalfCauchy):
     support = constraints.nonnegative
 
 
-class _Within(constraints.Constraint):  # type: ignore[misc]
+class _Within(constraints.Constraint):
     """lower <= x <= upper, where an end may be infinite."""
 
     def __init__(self, lower: Any, upper: Any) -> None:
@@ -54,11 +54,11 @@ class _Within(constraints.Constraint):  # type: ignore[misc]
         return jnp.clip(jnp.zeros_like(prototype), self.lower, self.upper)
 
 
-class _TruncatedNormal(dist.Distribution):  # type: ignore[misc]
+class _TruncatedNormal(dist.Distribution):
     """Normal(mu, sigma) on lower..upper, accurate far in a tail; a bound may be infinite."""
 
-    arg_constraints: ClassVar = {}
-    reparametrized_params: ClassVar = ["mu", "sigma", "lower", "upper"]
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    reparametrized_params: ClassVar[list[str]] = ["mu", "sigma", "lower", "upper"]
 
     def __init__(self, mu: Any, sigma: Any, lower: Any, upper: Any) -> None:
         self.mu, self.sigma, self.lower, self.upper = jnp.broadcast_arrays(
@@ -97,14 +97,14 @@ def _standard(end: jax.Array, mu: jax.Array, sigma: jax.Array) -> jax.Array:
     return jnp.where(finite, (jnp.where(finite, end, 0.0) - mu) / sigma, end)
 
 
-class _Poisson(dist.Poisson):  # type: ignore[misc]
+class _Poisson(dist.Poisson):
     """Poisson whose mean may be 0, where only the count 0 is possible."""
 
     def log_prob(self, value: Any) -> jax.Array:
         return xlogy(value, self.rate) - self.rate - gammaln(value + 1)
 
 
-class _NegativeBinomial(dist.NegativeBinomial2):  # type: ignore[misc]
+class _NegativeBinomial(dist.NegativeBinomial2):
     """Negative binomial whose mean may be 0; without cancellation when dispersion >> mean."""
 
     def log_prob(self, value: Any) -> jax.Array:
@@ -113,7 +113,7 @@ class _NegativeBinomial(dist.NegativeBinomial2):  # type: ignore[misc]
         return ways - size * jnp.log1p(mean / size) + xlogy(value, mean) - value * jnp.log(size + mean)
 
 
-class _BetaBinomial(dist.BetaBinomial):  # type: ignore[misc]
+class _BetaBinomial(dist.BetaBinomial):
     """With log-gamma functions: jax's betaln keeps only seven digits."""
 
     def log_prob(self, value: Any) -> jax.Array:
@@ -126,7 +126,7 @@ def _betaln(a: Any, b: Any) -> jax.Array:
     return gammaln(a) + gammaln(b) - gammaln(a + b)
 
 
-class _Categorical(dist.CategoricalProbs):  # type: ignore[misc]
+class _Categorical(dist.CategoricalProbs):
     """Classes counted from 1."""
 
     def log_prob(self, value: Any) -> jax.Array:

@@ -66,6 +66,8 @@ def run_nuts(
         raise SbmError(
             error("E713", "there are no observations to infer from", help="give data with at least one value")
         )
+    if not program.parameters:
+        raise SbmError(error("E715", "the model has no parameters to infer", help="sbm simulate runs it as it is"))
     timings: dict[str, float] = {}
     clock = time.perf_counter()
     arrays, f = program.arrays(data), program.functions
@@ -136,7 +138,7 @@ def _results(program: JaxProgram, data: Dataset, u: np.ndarray, stats: Any, seed
     }
     return assemble(
         program.model, program.facts, data,
-        posterior=shaped(p),
+        posterior=shaped({i.name: p[i.name] for i in program.parameters}),  # jax sorts names, the file has an order
         reports=shaped(posterior["reports"]),
         states=shaped(posterior["states"]) or None,
         sample_stats=stats,

@@ -76,7 +76,7 @@ def propagators(matrix: jax.Array, offset: jax.Array, steps: jax.Array) -> tuple
         return lambda pair: lax.fori_loop(0, times, square, pair)
 
     tier = jnp.searchsorted(jnp.array(_TIERS), _largest(squarings))
-    return lax.switch(tier, [squared(n) for n in _TIERS], (growth, gain))  # type: ignore[no-any-return]
+    return lax.switch(tier, [squared(n) for n in _TIERS], (growth, gain))
 
 
 def _taylor(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:

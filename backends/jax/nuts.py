@@ -156,7 +156,7 @@ def _piece(kernel: NUTS) -> Callable[[Any, Any], tuple[Any, dict[str, jax.Array]
             return state, jax.tree.map(lambda all, one: all.at[i].set(one), kept, stats(state))
 
         empty = jax.tree.map(lambda x: jnp.zeros((PIECE, *x.shape), x.dtype), jax.eval_shape(stats, state))
-        return jax.lax.fori_loop(0, n, iterate, (state, empty))  # type: ignore[no-any-return]
+        return jax.lax.fori_loop(0, n, iterate, (state, empty))
 
     return piece
 
@@ -194,7 +194,7 @@ def _fitting(resume: Continuation, shape: tuple[int, ...]) -> Any:
     if resume.state.z.shape != shape:
         raise SbmError(
             error(
-                "E715",
+                "E717",
                 f"the run to go on from has chains and dimensions {resume.state.z.shape}, this one {shape}",
                 help="go on with the same model, data and number of chains",
             )

@@ -81,7 +81,7 @@ def solve(
     return Path(jnp.where(ok, values, jnp.nan), ok, reached, solution.stats["num_steps"])
 
 
-class _Controller(diffrax.PIDController):  # type: ignore[type-arg, misc]
+class _Controller(diffrax.PIDController):
     """Gives up when a rejected step shrinks to the rounding of t, as it does where a path blows up."""
 
     def adapt_step_size(self, *args: Any, **named: Any) -> Any:
@@ -91,7 +91,9 @@ class _Controller(diffrax.PIDController):  # type: ignore[type-arg, misc]
         return keep, start, end, jumped, state, result
 
 
-def _controller(rtol: float, atol: Any, jumps: jax.Array | None) -> diffrax.AbstractStepSizeController:
+def _controller(
+    rtol: float, atol: Any, jumps: jax.Array | None
+) -> diffrax.AbstractStepSizeController[Any, Any]:
     controller = _Controller(rtol=rtol, atol=atol)
     if jumps is None or len(jumps) == 0:
         return controller

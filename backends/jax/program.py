@@ -195,7 +195,7 @@ class JaxProgram:
                     error("E709", f"the model has no parameter '{name}'", help=did_you_mean(name, p))
                 )
             p[name] = jnp.broadcast_to(jnp.asarray(value, float), p[name].shape)
-        out = self.predict(p, data, seed=seed + 1)
+        out = self.predict(p, data, seed=seed + 1, draws=draws)
         self._require_solved(out["ok"], p, data)
         extra = {**p, **{k: v for k, v in out["reports"].items() if not self._along_time(k)}}
         return assemble(
@@ -205,11 +205,13 @@ class JaxProgram:
             attrs=self._attributes("simulate", seed, {"draws": draws}),
         )  # fmt: skip
 
-    def predict(self, params: Params, data: Dataset, *, seed: int = 0, states: bool = True) -> dict[str, Any]:
+    def predict(
+        self, params: Params, data: Dataset, *, seed: int = 0, states: bool = True, draws: int = 1
+    ) -> dict[str, Any]:
         """States, reports and drawn observations for many draws: ``params`` (draw, *dims) each.
 
         Returns ``{"states": {name: (draw, time, *dims)}, "reports": ..., "observations": {channel: (draw,
-        row)}, "ok": (draw,)}``; a draw with ok False has NaN paths.
+        row)}, "ok": (draw,)}``; a draw with ok False has NaN paths. ``draws`` counts where no parameter does.
         """
         arrays, f = self.arrays(data), self.functions
 
@@ -232,7 +234,7 @@ class JaxProgram:
             derived = f.reports(c, s, arrays) if self.model.reports else {}
             return {"states": s if states else {}, "reports": derived, "observations": drawn, "ok": ok}
 
-        draws = len(next(iter(params.values())))
+        draws = len(next(iter(params.values()))) if params else draws
         keys = jax.random.split(jax.random.PRNGKey(seed), draws)
         return _in_batches(one, (keys, dict(params)), draws)
 

@@ -47,7 +47,7 @@ def find_root(
         return residual(outward(y), *args)
 
     start = jnp.where(positive, jnp.log(jnp.where(positive, guess, 1.0)), guess)
-    solution = optimistix.root_find(
+    solution: Any = optimistix.root_find(
         equations,
         optimistix.Dogleg(rtol=rtol, atol=rtol),
         start,

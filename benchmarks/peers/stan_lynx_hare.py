@@ -1,16 +1,15 @@
-"""Stan's part of the benchmark, run by a Python that has pystan: JSON in on stdin, JSON out on the last line.
+"""Stan's part of ode.py, run by a Python that has pystan: a task as JSON on stdin, a result on the last line.
 
-In:  {"code", "data", "point", "repeats", "draws", "warmup", "chains", "seed"}
-Out: {"build", "warmup", "sampling" (seconds), "leapfrogs", "leapfrogs_warmup", "draws" {name: (chain, draw)},
-      "gradient" (at point), "seconds_per_gradient" (each repeat), "version"}
+The result has "build" (seconds), "seconds" (chain, 2: warm-up and sampling, by Stan's own clock), "leapfrogs"
+(chain, 2), "draws" (parameter, chain, draw), "gradient" (at task["point"], unconstrained) and "version".
 """
 
 import json
+import re
 import sys
 import time
 from importlib.metadata import version
 
-import httpstan.cache
 import httpstan.models
 import numpy as np
 import stan
@@ -18,31 +17,35 @@ import stan
 
 def main() -> None:
     task = json.load(sys.stdin)
+    warmup, chains = task["warmup"], task["chains"]
     clock = time.perf_counter()
     model = stan.build(task["code"], data=task["data"], random_seed=task["seed"])
     build = time.perf_counter() - clock
-    # httpstan keeps fits by model, data and seed and would hand an old one out again, with its old times.
-    httpstan.cache.delete_model_directory(model.model_name) if task["rebuild"] else None
-    draws, chains = task["draws"], task["chains"]
-    fit = model.sample(num_chains=chains, num_samples=draws, num_warmup=task["warmup"], save_warmup=True)
-    taken = fit._draws.shape[1]
-    assert taken == draws + task["warmup"]
-    steps = np.asarray(fit["n_leapfrog__"]).reshape(taken, chains)
-    seconds = [elapsed(raw) for raw in fit.stan_outputs]
-    names = [n for n in fit.constrained_param_names]
-    kept = fit._draws[len(fit.sample_and_sampler_param_names) :, task["warmup"] :, :]
-    gradient, repeats = gradients(model, task)
-    print(
-        json.dumps(
-            {
-                "build": build,
-                "chains": seconds,
-                "leapfrogs": int(steps[task["warmup"] :].sum()),
-                "leapfrogs_warmup": int(steps[: task["warmup"]].sum()),
-                "draws": {name: kept[k].T.tolist() for k, name in enumerate(names)},
-                "gradient": gradient,
-                "seconds_per_gradient": repeats,
-                "version": version("pystan"),
-            }
-        )
-    )
+    fit = model.sample(
+        num_chains=chains, num_samples=task["draws"], num_warmup=warmup, save_warmup=True,
+        init=[task["start"]] * chains,
+    )  # fmt: skip
+    columns = fit._draws  # (sampler statistics then parameters, iteration, chain); the mapping flattens chains
+    statistics = fit.sample_and_sampler_param_names
+    steps = columns[statistics.index("n_leapfrog__")]
+    # The extension module is loaded only now, because the sampler's processes are forks of this one.
+    extension = httpstan.models.import_services_extension_module(model.model_name)
+    result = {
+        "build": build,
+        "seconds": [elapsed(raw) for raw in fit.stan_outputs],
+        "leapfrogs": [[float(s[:warmup].sum()), float(s[warmup:].sum())] for s in steps.T],
+        "draws": np.swapaxes(columns[len(statistics) :, warmup:], 1, 2).tolist(),
+        "gradient": extension.log_prob_grad(task["data"], task["point"], True),
+        "version": version("pystan"),
+    }
+    print("\n" + json.dumps(result))
+
+
+def elapsed(raw: bytes) -> list[float]:
+    """Warm-up and sampling in Stan's own report, which a fit from httpstan's cache still carries."""
+    text = raw.decode()
+    return [float(re.search(rf"([\d.]+) seconds \({part}\)", text)[1]) for part in ("Warm-up", "Sampling")]
+
+
+if __name__ == "__main__":
+    main()

@@ -198,6 +198,12 @@ class _Assembly:
             self.elaborator.report(
                 error("E510", f"time runs backwards: from {start:g} to {stop:g}", node.span, help="give the earlier time first")
             )
+        for option, given in (("scheme", node.scheme), ("forcing at", node.forcing_at)):
+            if given and self.table.drifts + self.table.fluxes:
+                self.elaborator.report(
+                    error("W502", f"'{option} {given}' has no effect: the states are deterministic", node.span,
+                          help="leave it away; the path is solved to a tolerance")
+                )  # fmt: skip
         return Time(node.name, unit, start or 0.0, stop, self._constant(node.step, unit, "the step"),
                     node.forcing_at or "start", node.origin, node.column, node.scheme, node.doc)  # fmt: skip
 
@@ -341,6 +347,13 @@ class _Assembly:
         assert prior is not None
         scope = Scope("prior", f"the prior of '{name.name}'", self._indices(name.index))
         unit = self.elaborator.unit(name.unit)
+        family = DISTRIBUTIONS.get(prior.function)
+        if family is not None and family.discrete:
+            self.elaborator.report(
+                error("E513", f"parameter '{name.name}' has a discrete prior, {family.name}", prior.span,
+                      help="parameters are continuous; sum a discrete unknown out by hand or make it continuous")
+            )  # fmt: skip
+            return None
         size = self._event_size(name, prior)
         law = None if size is None else self.laws.law(prior, [unit] * size, scope, bare=True)
         if law is None:
@@ -349,11 +362,6 @@ class _Assembly:
             lower, upper = None, None
         else:
             lower, upper = DISTRIBUTIONS[law.family].support(law.args)
-        if DISTRIBUTIONS[law.family].discrete:
-            self.elaborator.report(
-                error("E513", f"parameter '{name.name}' has a discrete prior, {law.family}", prior.span,
-                      help="parameters are continuous; sum a discrete unknown out by hand or make it continuous")
-            )  # fmt: skip
         self.elaborator.supports[name.name] = self._between(lower, upper)
         return Parameter(name=name.name, unit=unit, dims=_dims(name.index), doc=name.doc or node.doc, span=name.span,
                          law=law, lower=lower, upper=upper)  # fmt: skip

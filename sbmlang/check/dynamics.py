@@ -17,6 +17,7 @@ from sbmlang.ir.indexing import reindex
 from sbmlang.ir.intervals import ALL, interval
 from sbmlang.library.distributions import DISTRIBUTIONS
 from sbmlang.library.units import NONE, Unit
+from sbmlang.source import Span
 from sbmlang.syntax import ast
 
 Built = tuple[tuple[State, ...], tuple[Flux, ...], dict[str, sp.Expr], tuple[Parameter, ...]]
@@ -55,6 +56,10 @@ class Dynamics:
             pools += [p for _, p in split_target(node.target) if p is not None]
         return pools
 
+    @property
+    def _misspelt_pools(self) -> bool:
+        return any(p.name not in self.table.symbols for node in self.table.fluxes for p in self._pools_of(node))
+
     def _sink_units(self) -> None:
         """A sink without a unit takes that of the pools its fluxes come from."""
         for symbol in self.table.of_kind("sink"):
@@ -67,6 +72,8 @@ class Dynamics:
                         self.elaborator.set_sink_unit(symbol.name, unit)
                     break
             else:
+                if self._misspelt_pools:
+                    continue  # it may be one of them
                 self.elaborator.report(
                     error("E506", f"nothing flows into '{symbol.name}'", symbol.span, help="add it to a flux: A -> ... at ...")
                 )
@@ -112,8 +119,10 @@ class Dynamics:
         targets: list[tuple[sp.Expr, Ref]] = []
         if source is not None:
             out = self._amount(rate, source[0], scope)
-            if out is not None:
-                self._add(source[1], -out, node)
+            if out is None:
+                self.elaborator.bad_fluxes.add(node.name)
+                return None
+            self._add(source[1], -out, node)
         for factors, pool in split_target(node.target) if node.target is not None else ():
             target = self._target(factors, pool, rate, node, scope)
             if target is not None:
@@ -153,20 +162,26 @@ class Dynamics:
     def _amount(self, rate: Term, symbol: Symbol, scope: Scope) -> sp.Expr | None:
         """A rate in the pool's unit per time unit, or None after E313."""
         base = self.elaborator.type_of(symbol)
-        if base.bad:
+        if base.bad or self.table.time is None or self.elaborator.unit_is_bad(self.table.time.unit):
             return None
         unit = self.elaborator.unit_of(symbol)
         wanted = unit.dimension / self._time_unit.dimension
         if rate.dimension is not None and rate.dimension != wanted:
             self.elaborator.report(
-                error("E313", f"the rate of {scope.what} does not move '{symbol.name}' per time",
+                error("E313", f"{scope.what} is not an amount of '{symbol.name}' per time",
                       Label(rate.span, f"found {rate.describe()}, expected {wanted}"),
                       Label(symbol.span, base.describe()),
-                      help=f"a rate into or out of '{symbol.name}' is in ({unit})/({self._time_unit})")
+                      help=(f"what changes '{symbol.name}' is in {unit}/{self._time_unit}", *self._per_time(rate, unit)))
             )  # fmt: skip
             return None
         scale, _ = self.elaborator.system.to_coherent(unit)
         return rate.expr / sp.Float(scale) if scale != 1 else rate.expr
+
+    def _per_time(self, rate: Term, unit: Unit) -> tuple[str, ...]:
+        """For a rate that is an amount: the commonest slip."""
+        if rate.dimension != unit.dimension:
+            return ()
+        return (f"a rate constant is declared with its unit, e.g. param k [1/{self._time_unit}]",)
 
     def _enter(self, ref: Ref, amount: sp.Expr, node: ast.FluxDecl) -> None:
         """Adds an inflow to the target's equation, moving the index when the target is shifted."""
@@ -216,7 +231,7 @@ class Dynamics:
             symbol = self._left_side(node.state, "d")
             if time is not None and node.denominator != f"d{time.name}":
                 self.elaborator.report(
-                    error("E213", f"the time variable is '{time.name}', not '{node.denominator.removeprefix('d')}'", node.span,
+                    error("E213", f"the time variable is '{time.name}', not '{node.denominator.removeprefix('d')}'", _denominator(node),
                           help=f"write d {node.state.name}/d{time.name}")
                 )  # fmt: skip
             if symbol is None:
@@ -237,8 +252,10 @@ class Dynamics:
             term = self.elaborator.value(node.value, scope)
             amount = None if term.bad else self._amount(term, symbol, Scope("drift", f"d {symbol.name}/dt"))
             self.drift[symbol.name] = amount if amount is not None else sp.Integer(0)
+        written = {p.name for node in self.table.fluxes for p in self._pools_of(node)}
+        written |= {node.state.name for node in self.table.drifts}
         for symbol in self.table.of_kind("state"):
-            if symbol.name not in self.drift and not self.elaborator.found:
+            if symbol.name not in written and not self._misspelt_pools:
                 self.elaborator.report(
                     error("E518", f"nothing says how state '{symbol.name}' changes", symbol.span,
                           help=f"add d {symbol.name}/d{time.name if time else 't'} = ..., or a flux from or into it")
@@ -273,6 +290,7 @@ class Dynamics:
     def _inits(self, starts: list[Parameter]) -> dict[str, sp.Expr]:
         inits: dict[str, sp.Expr] = {}
         first: dict[str, ast.InitDecl] = {}
+        tried = {node.state.name for node in self.table.inits}
         for node in self.table.inits:
             symbol = self._left_side(node.state, "init")
             if symbol is None:
@@ -289,7 +307,7 @@ class Dynamics:
             elif node.law is not None:
                 inits[symbol.name] = self._start_law(node.law, symbol, scope, starts)
         for symbol in self.table.of_kind("state"):
-            if symbol.name not in first:
+            if symbol.name not in tried:
                 self.elaborator.report(
                     error("E519", f"state '{symbol.name}' has no initial value", symbol.span,
                           help=f"add init {symbol.name} = ..., or init {symbol.name} ~ a distribution")
@@ -341,3 +359,10 @@ class Dynamics:
         self.drift.setdefault(symbol.name, sp.Integer(0))
         return State(name=symbol.name, unit=self.elaborator.unit_of(symbol), dims=tuple(i.name for i in node.index),
                      doc=node.doc, span=node.name_span, init=sp.Integer(0), lower=0.0, kind="sink")  # fmt: skip
+
+
+def _denominator(node: ast.DriftDecl) -> Span:
+    """The place of ``dx`` in ``d C/dx = ...``."""
+    source = node.span.source
+    at = source.text.index(node.denominator, node.state.span.end)
+    return Span(at, at + len(node.denominator), source)

@@ -51,6 +51,8 @@ class Elaborator:
         self._units: dict[int, Unit | None] = {}
         self._sinks: dict[str, Unit] = {}
         self._rates: set[str] = set()
+        self._unknown_units: set[str] = set()
+        self.bad_fluxes: set[str] = set()
         self.supports: dict[str, Interval] = {}
 
     # --- diagnostics ---------------------------------------------------------------------------------
@@ -82,11 +84,13 @@ class Elaborator:
         try:
             return self.units.product([(f.name, f.power) for f in node.factors], "" if text == "1" else text)
         except UnknownUnit as unknown:
-            span = next(f.span for f in node.factors if f.name == unknown.name)
-            self.report(
-                error("E302", f"unknown unit '{unknown.name}'", span,
-                      help=unknown.help or ("declare a new base unit: unit " + unknown.name,))
-            )  # fmt: skip
+            if unknown.name not in self._unknown_units:  # one message serves all its places
+                span = next(f.span for f in node.factors if f.name == unknown.name)
+                self.report(
+                    error("E302", f"unknown unit '{unknown.name}'", span,
+                          help=unknown.help or ("declare a new base unit: unit " + unknown.name,))
+                )  # fmt: skip
+            self._unknown_units.add(unknown.name)
         except OffsetInProduct as offset:
             name = str(offset)
             span = next(f.span for f in node.factors if f.name == name)
@@ -160,7 +164,9 @@ class Elaborator:
                       help=f"write the difference in K: {term.span.text.split('[')[0].strip()} [K]")  # fmt: skip
             return term.expr
         if term.dimension is not None and term.dimension != unit.dimension:
-            hints = self._bridge(unit.dimension, term.dimension)
+            hints = self._bridge(unit.dimension, term.dimension, "this")
+            if scope.place == "observe" and term.expr.has(Ref) and unit.dimension == term.dimension * self._time_dimension:
+                hints = (f"this is a rate; the amount over a time is integral({term.span.text}, since last)",)
             if term.dimension.is_none and term.bare:
                 hints = (f"give the number its unit: {term.span.text} [{unit}]",)
             self._bad(scope, term.span, "E305", f"{scope.what} is declared in '{unit}', but this is not",
@@ -203,6 +209,7 @@ class Elaborator:
             hints = (f"a function is called with parentheses: {e.name}(...)",)
         elif not hints and self.units.is_known(e.name):
             hints = (f"a unit stands in brackets after a number: 1 [{e.name}]",)
+        hints = hints or (f"declare it, e.g. param {e.name} ~ ..., or let {e.name} = ...",)
         return self._bad(scope, e.span, "E203", f"unknown name '{e.name}'", help=hints)
 
     def _of_symbol(self, e: ast.Name, symbol: Symbol, scope: Scope) -> Term:
@@ -224,7 +231,7 @@ class Elaborator:
 
     def _indexed(self, e: ast.Name, symbol: Symbol, scope: Scope) -> Term:
         if self._forbidden(scope, symbol.kind):
-            return self._not_here(e, f"{symbol.kind} '{e.name}'", scope)
+            return self._not_here(e, f"{_KIND_WORDS.get(symbol.kind, symbol.kind)} '{e.name}'", scope)
         index = self._index(e, symbol, scope)
         if index is None:
             return bad(e.span)
@@ -295,9 +302,11 @@ class Elaborator:
         return kind not in self._ALLOWED.get(scope.place, frozenset({kind}))
 
     def _not_here(self, e: ast.Name, what: str, scope: Scope) -> Term:
-        place = {"const": "a constant", "prior": "a prior", "init": "an initial value", "forcing": "a forcing"}
+        constant = "a constant" if scope.what.startswith("const ") else scope.what
+        place = {"const": constant, "prior": "a prior", "init": "an initial value", "forcing": "a forcing"}
         helps = {
-            "const": "use let for what depends on parameters or time",
+            "const": "use let for what depends on parameters or time" if constant == "a constant"
+            else "it is a number, or made of constants",
             "prior": "a prior may name constants, data and other parameters",
             "init": "an initial value may name constants, data, parameters and steady(...)",
             "forcing": "use let for what depends on states",
@@ -309,7 +318,7 @@ class Elaborator:
     def _unbound(self, name: str, span: Span, scope: Scope) -> Term:
         return self._bad(
             scope, span, "E402", f"index '{name}' is not free here: {scope.what} is not declared over it",
-            help=f"declare it over the index, e.g. NAME[{name}], or reduce: sum(..., {name})",
+            help=f"declare {_quoted(scope.what) or 'it'}[{name}], or reduce: sum(..., {name})",
         )  # fmt: skip
 
     def _index(self, e: ast.Name, symbol: Symbol, scope: Scope) -> tuple[Index, ...] | None:
@@ -317,8 +326,9 @@ class Elaborator:
         declared = [i.name for i in symbol.index]
         if len(e.index) != len(declared):
             wanted = f"{e.name}[{', '.join(declared)}]" if declared else e.name
-            given = f"{len(e.index)} given" if e.index else "none given"
-            self._bad(scope, e.span, "E401", f"'{e.name}' takes {len(declared)} index(es), {given}", help=f"write {wanted}")
+            found = f"{len(e.index)} are given" if len(e.index) > 1 else "one is given" if e.index else "none is given"
+            takes = {0: "no index", 1: "one index"}.get(len(declared), f"{len(declared)} indices")
+            self._bad(scope, e.span, "E401", f"'{e.name}' has {takes}, {found}", help=f"write {wanted}")
             return None
         out = [self._item(item, dim, scope) for item, dim in zip(e.index, declared, strict=True)]
         return None if any(i is None for i in out) else tuple(i for i in out if i is not None)
@@ -329,7 +339,8 @@ class Elaborator:
             return None
         if item.name in self.table.dims and item.name not in scope.locals:
             if item.name != dim:
-                self._bad(scope, item.span, "E403", f"index '{item.name}' stands where '{dim}' is expected")
+                self._bad(scope, item.span, "E403", f"index '{item.name}' stands where '{dim}' is expected",
+                          help=f"write {dim}, or one of its members")  # fmt: skip
                 return None
             if dim not in scope.indices:
                 self._unbound(dim, item.span, scope)
@@ -419,7 +430,7 @@ class Elaborator:
             return left.dimension if left.dimension is not None else right.dimension
         op = e.op if isinstance(e, ast.Binary) else "the branches"
         what = f"the two sides of '{op}'" if isinstance(e, ast.Binary) else "the two branches of 'if'"
-        hints = self._bridge(left.dimension, right.dimension)
+        hints = self._bridge(left.dimension, right.dimension, "the second")
         plain = next((t for t in (left, right) if t.bare), None)
         if plain is not None:
             other = right if plain is left else left
@@ -431,12 +442,16 @@ class Elaborator:
         )  # fmt: skip
         return False
 
-    def _bridge(self, wanted: Dimension, found: Dimension) -> tuple[str, ...]:
-        """What declared quantities would make one dimension into the other, e.g. bulk density times depth."""
+    @property
+    def _time_dimension(self) -> Dimension:
+        return self.unit(self.table.time.unit if self.table.time else None).dimension
+
+    def _bridge(self, wanted: Dimension, found: Dimension, what: str) -> tuple[str, ...]:
+        """What known quantities would make one dimension into the other, e.g. bulk density times depth."""
         gap = wanted / found
         known = [
             (s.name, self.type_of(s).dimension)
-            for s in self.table.of_kind("const", "data", "param")
+            for s in self.table.of_kind("const", "data")
             if not self.type_of(s).bad and not (self.type_of(s).dimension or NONE).is_none
         ]
         for size in (1, 2):
@@ -446,14 +461,15 @@ class Elaborator:
                     product *= dimension or NONE
                 names = "*".join(n for n, _ in group)
                 if product == gap:
-                    return (f"multiplying it by {names} would give {wanted}",)
+                    return (f"{what} times {names} would be {wanted}",)
                 if NONE / product == gap:
-                    return (f"dividing it by {names if size == 1 else f'({names})'} would give {wanted}",)
-        return (f"the quotient of the two is {gap}",)
+                    return (f"{what} divided by {names if size == 1 else f'({names})'} would be {wanted}",)
+        return (f"{what} lacks a factor of {gap}",)
 
     def _power(self, e: ast.Binary, base: Term, exponent: Term, scope: Scope) -> Term:
         if not (exponent.dimension or NONE).is_none:
-            return self._bad(scope, e.right.span, "E306", "an exponent must be dimensionless", label=exponent.describe())
+            return self._bad(scope, e.right.span, "E306", "an exponent must be dimensionless",
+                             label=exponent.describe(), help=_without_unit(exponent))  # fmt: skip
         dims = base.dims | exponent.dims
         if base.dimension is None or base.dimension.is_none:
             return Term(base.expr**exponent.expr, e.span, base.dimension and NONE, dims, bare=base.bare and exponent.bare)
@@ -474,7 +490,8 @@ class Elaborator:
         if dimension is False:
             return bad(e.span)
         expr = sp.Piecewise((then.expr, condition.expr), (orelse.expr, True))
-        return Term(expr, e.span, dimension, condition.dims | then.dims | orelse.dims)  # type: ignore[arg-type]
+        dims = condition.dims | then.dims | orelse.dims
+        return Term(expr, e.span, dimension, dims, bare=then.bare and orelse.bare)  # type: ignore[arg-type]
 
     # --- calls ---------------------------------------------------------------------------------------
 
@@ -502,15 +519,17 @@ class Elaborator:
             return self._bad(scope, e.span, "E204", f"'{e.function}' is not a function", Label(symbol.span, "declared here"),
                              help=f"to multiply, write {e.function}*(...)")  # fmt: skip
         fns = [s.name for s in self.table.of_kind("fn")]
+        known = [*FUNCTIONS, *REDUCTIONS, *WINDOWS, *fns, "steady", "rate"]
+        hints = (f"write {_ELSEWHERE[e.function]}",) if e.function in _ELSEWHERE else did_you_mean(e.function, known)
         return self._bad(scope, e.span, "E205", f"unknown function '{e.function}'",
-                         help=did_you_mean(e.function, [*FUNCTIONS, *REDUCTIONS, *WINDOWS, *fns, "steady", "rate"]))  # fmt: skip
+                         help=hints or (f"declare it: fn {e.function}(x) = ...",))  # fmt: skip
 
     def _user_function(self, e: ast.Call, fn: ast.FnDecl, scope: Scope) -> Term:
         self.used.add(fn.name)
         if len(e.args) != len(fn.params) or e.keywords:
             return self._bad(
-                scope, e.span, "E206", f"'{fn.name}' takes {len(fn.params)} argument(s), {len(e.args)} given",
-                Label(fn.name_span, "declared here"), help=f"{fn.name}({', '.join(fn.params)})",
+                scope, e.span, "E206", f"'{fn.name}' takes {_arguments(len(fn.params))}, {len(e.args)} given",
+                Label(fn.name_span, "declared here"), help=f"write {fn.name}({', '.join(fn.params)})",
             )  # fmt: skip
         args = [self.value(a, scope) for a in e.args]
         if fn.name in self.cyclic or any(a.bad for a in args):
@@ -522,7 +541,7 @@ class Elaborator:
         function = FUNCTIONS[e.function]
         args = [self.value(a, scope) for a in e.args]
         if not function.takes(len(args)):
-            return self._bad(scope, e.span, "E206", f"'{e.function}' takes {function.arity_text} argument(s), {len(args)} given")
+            return self._bad(scope, e.span, "E206", f"'{e.function}' takes {_arguments(function.arity_text)}, {len(args)} given")
         if any(a.bad for a in args):
             return bad(e.span)
         dims = frozenset().union(*(a.dims for a in args))
@@ -538,13 +557,16 @@ class Elaborator:
                 for a in args[1:]:
                     if dimension is not None and a.dimension not in (None, dimension):
                         return self._bad(scope, args[0].span, "E301", f"the arguments of '{e.function}' have different dimensions",
-                                         Label(a.span, a.describe()), label=args[0].describe())  # fmt: skip
+                                         Label(a.span, a.describe()), label=args[0].describe(),
+                                         help=self._bridge(dimension, a.dimension or NONE, "the second"))  # fmt: skip
                     dimension = dimension if dimension is not None else a.dimension
             case "sqrt":
                 dimension = None if args[0].dimension is None else args[0].dimension ** Fraction(1, 2)
         return Term(function.build(*(a.expr for a in args)), e.span, dimension, dims, bare=all(a.bare for a in args))
 
     def _normalise(self, term: Term, function: str) -> tuple[str, ...]:
+        if _is_temperature(term):
+            return _without_unit(term)
         unit = term.shown or str(self.coherent_unit(term.dimension))
         return (f"divide by a reference value, e.g. {function}({term.span.text}/(1 [{unit}]))",)
 
@@ -556,8 +578,9 @@ class Elaborator:
     def _reduction(self, e: ast.Call, scope: Scope) -> Term:
         last = e.args[-1] if e.args else None
         if len(e.args) != 2 or not isinstance(last, ast.Name) or last.name not in self.table.dims:
+            dims = [f for f in self.table.dims if e.args and f"[{f}" in e.args[0].span.text]
             return self._bad(scope, e.span, "E407", f"'{e.function}' runs over an index",
-                             help=f"write {e.function}({_first(e)}, INDEX)")  # fmt: skip
+                             help=f"write {e.function}({_first(e)}, {dims[0] if dims else 'INDEX'})")  # fmt: skip
         dim = last.name
         self.used.add(dim)
         body = self.value(e.args[0], scope.binding(dim, Along(dim)))
@@ -604,6 +627,8 @@ class Elaborator:
         index = self._index(arg, symbol, scope)
         if index is None:
             return bad(e.span)
+        if symbol.kind == "sink" and symbol.unit is None and symbol.name not in self._sinks:
+            return bad(e.span)  # it was reported that nothing flows into it
         total: sp.Expr = sp.Integer(0)
         dimension: Dimension | None = None
         for flux in self.table.fluxes:
@@ -613,7 +638,7 @@ class Elaborator:
                 inner = Scope("drift", f"flux '{flux.name}'", self._aligned(pool, index))
                 rate = self.value(flux.rate, inner)
                 share = self._product(coefficient, inner)
-                if rate.bad or share.bad:
+                if rate.bad or share.bad or flux.name in self.bad_fluxes:
                     return bad(e.span)
                 total += rate.expr * share.expr
                 dimension = rate.dimension if dimension is None else dimension
@@ -707,6 +732,37 @@ class Elaborator:
         term = self.value(window.length, inner)
         expr = self.fit(term, self.unit(self.table.time.unit), replace(inner, what="the length of a window"))
         return replace(term, expr=expr)
+
+
+_KIND_WORDS = {"param": "parameter", "let": "definition", "fn": "function", "const": "constant"}
+
+# What other languages call it.
+_ELSEWHERE = {
+    "ln": "log(x)", "log2": "log(x)/log(2)", "pow": "x^n", "power": "x^n", "sqr": "x^2", "square": "x^2",
+    "ifelse": "if condition then a else b", "if_else": "if condition then a else b",
+    "where": "if condition then a else b", "inv_logit": "expit(x)", "sigmoid": "expit(x)",
+    "fmin": "min(a, b)", "fmax": "max(a, b)", "fabs": "abs(x)", "ceiling": "ceil(x)", "int": "floor(x)",
+}  # fmt: skip
+
+
+def _arguments(count: int | str) -> str:
+    return f"{count} argument{'' if str(count) == '1' else 's'}"
+
+
+def _quoted(what: str) -> str:
+    """The name in ``report 'total'``."""
+    return what.split("'")[1] if what.count("'") == 2 and what.endswith("'") else ""
+
+
+def _is_temperature(term: Term) -> bool:
+    return (term.dimension or NONE) == Dimension((("kelvin", Fraction(1)),))
+
+
+def _without_unit(term: Term) -> tuple[str, ...]:
+    """How a quantity loses its unit."""
+    if _is_temperature(term):
+        return ("temperatures are in K here; take a difference and divide: (temp - T_ref)/(10 [K])",)
+    return ("divide it by a reference value of its unit",)
 
 
 def _first(e: ast.Call) -> str:

@@ -11,8 +11,8 @@ import sympy as sp
 from sbmlang.check.elaborate import Elaborator
 from sbmlang.check.terms import Scope
 from sbmlang.errors import Label, did_you_mean, error
-from sbmlang.ir import Law, Ref
-from sbmlang.ir.intervals import Interval, interval
+from sbmlang.ir import Law
+from sbmlang.ir.intervals import Interval, interval, is_exact
 from sbmlang.library.distributions import DISTRIBUTIONS, Argument, ArgumentError, Distribution, match_arguments
 from sbmlang.library.family import Domain, Value
 from sbmlang.library.units import NONE, ONE, Unit
@@ -35,7 +35,7 @@ class Laws:
         if distribution is None:
             return None
         if distribution.event_rank == 0 and len(units) > 1:
-            names = [d.name for d in DISTRIBUTIONS.values() if d.event_rank == 1]
+            names = [d.name for d in DISTRIBUTIONS.values() if d.event_rank == 1 and not d.discrete]
             self._report(call, "E247", f"'{call.function}' is a law of one quantity, {len(units)} are declared",
                          help=f"joint priors: {', '.join(names)}")  # fmt: skip
             return None
@@ -67,8 +67,10 @@ class Laws:
     def _distribution(self, call: ast.Call) -> Distribution | None:
         found = DISTRIBUTIONS.get(call.function)
         if found is None:
+            elsewhere = _ELSEWHERE.get(call.function.lower())
+            near = (f"did you mean '{elsewhere}'?",) if elsewhere else did_you_mean(call.function, DISTRIBUTIONS)
             self._report(call, "E240", f"unknown distribution '{call.function}'",
-                         help=did_you_mean(call.function, DISTRIBUTIONS) or (f"known: {', '.join(DISTRIBUTIONS)}",))  # fmt: skip
+                         help=near or (f"known: {', '.join(DISTRIBUTIONS)}",))  # fmt: skip
         return found
 
     def _value(self, argument: Argument, e: ast.Expr, units: Sequence[Unit], scope: Scope, bare: bool) -> Value:
@@ -126,9 +128,8 @@ class Laws:
 
     def _is_sharp(self, value: sp.Expr) -> bool:
         """Whether interval arithmetic finds the true range: each name once, and all of known support."""
-        names = [r.base for r in sp.preorder_traversal(value) if isinstance(r, Ref)]
-        known = {s.name for s in self.elaborator.table.of_kind("param", "const")} & self.elaborator.supports.keys()
-        return len(names) == len(set(names)) and known.issuperset(names)
+        constants = {s.name for s in self.elaborator.table.of_kind("param", "const")}
+        return is_exact(value, constants & self.elaborator.supports.keys())
 
     def _report(self, e: ast.Expr, code: str, message: str, *, help: str | tuple[str, ...] = ()) -> None:
         self.elaborator.report(error(code, message, Label(e.span), help=help))
@@ -140,6 +141,17 @@ class Laws:
                 span = keyword.span
         self.elaborator.report(error(wrong.code, str(wrong).split(": ", 1)[1], span, help=wrong.help))
 
+
+# What R, JAGS, Stan and scipy call it, in lower case.
+_ELSEWHERE = {
+    "dnorm": "Normal", "norm": "Normal", "gaussian": "Normal", "dlnorm": "LogNormal", "dunif": "Uniform",
+    "dgamma": "Gamma", "dbeta": "Beta", "dexp": "Exponential", "expon": "Exponential", "dpois": "Poisson",
+    "dbin": "Binomial", "dbinom": "Binomial", "dbern": "Bernoulli", "dt": "StudentT", "student_t": "StudentT",
+    "dweib": "Weibull", "dweibull": "Weibull", "dcauchy": "Cauchy", "truncnorm": "TruncatedNormal",
+    "halfnorm": "HalfNormal", "half_normal": "HalfNormal", "half_cauchy": "HalfCauchy", "ddexp": "Laplace",
+    "double_exponential": "Laplace", "multi_normal": "MvNormal", "dmnorm": "MvNormal", "ddirch": "Dirichlet",
+    "neg_binomial_2": "NegativeBinomial", "dnbinom": "NegativeBinomial", "lkj_corr": "LKJ",
+}  # fmt: skip
 
 _DOMAINS: Mapping[Domain, Interval] = {
     "positive": (0.0, inf), "non-negative": (0.0, inf), "count": (0.0, inf),

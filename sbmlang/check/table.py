@@ -114,7 +114,8 @@ def collect(program: ast.Program) -> tuple[Table, list[Diagnostic]]:
     found += _duplicates((f.name, f.name_span) for f in table.fluxes)
     # Observations and reports share the results with the parameters, so their names must differ.
     outputs = [(p.name, p.span) for d in table.params for p in d.names]
-    outputs += [(o.name, o.name_span) for o in (*table.observations, *table.reports)]
+    outputs += [(o.name, o.name_span) for o in table.observations]
+    outputs += [(r.name, r.name_span) for r in table.reports]
     found += [d for d in _duplicates(outputs) if d not in found]
     found += _missing(table)
     return table, found

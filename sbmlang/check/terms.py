@@ -36,7 +36,7 @@ class Term:
         """The dimension as a user reads it, with the declared unit where there is one."""
         if self.dimension is None:
             return "any unit"
-        return f"{self.shown}  {self.dimension}" if self.shown else str(self.dimension)
+        return f"{self.shown}  {self.dimension}" if self.shown not in ("", "1") else str(self.dimension)
 
 
 def bad(span: Span) -> Term:

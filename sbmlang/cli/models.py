@@ -13,7 +13,7 @@ import typer
 from sbmlang.cli.app import app
 from sbmlang.cli.files import BackendName, ModelFile, loaded
 from sbmlang.cli.show import print_diagnostic, print_report
-from sbmlang.driver import Model, analyse, read_source
+from sbmlang.driver import Model, examine, read_source
 from sbmlang.errors import Diagnostic, SbmError, did_you_mean, error, to_json
 
 
@@ -35,7 +35,7 @@ def check(
     found: list[Diagnostic] = []
     for path in files:
         try:
-            checked = analyse(read_source(path))
+            checked = examine(read_source(path))
             diagnostics, ok = checked.diagnostics, checked.model is not None
         except SbmError as problem:
             diagnostics, ok = problem.diagnostics, False

@@ -6,7 +6,7 @@ Sound and not sharp: the true range lies inside the interval that is returned.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 import sympy as sp
 
@@ -76,6 +76,22 @@ def interval(expr: Expr, known: Mapping[str, Interval]) -> Interval:
         ((low, high),) = parts
         return _MONOTONE[type(expr)](low), _MONOTONE[type(expr)](high)
     return ALL
+
+
+_EXACT = (sp.Add, sp.Mul, sp.Pow, sp.Abs, sp.Max, sp.Min, sp.exp, sp.log, Expit)
+
+
+def is_exact(expr: Expr, known: Container[str]) -> bool:
+    """Whether ``interval`` gives the true range and no more: every name in ``known``, each once."""
+    names: list[str] = []
+
+    def visit(e: Expr) -> bool:
+        if isinstance(e, Ref):
+            names.append(e.base)
+            return e.base in known
+        return bool(e.is_number) or (isinstance(e, _EXACT) and all(map(visit, e.args)))
+
+    return visit(expr) and len(names) == len(set(names))
 
 
 def _times(a: float, b: float) -> float:

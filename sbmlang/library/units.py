@@ -1,7 +1,7 @@
 """Units of a model: names, prefixes and conversion factors come from pint, tagged masses from the file.
 
 A ``Unit`` is a factor and an offset to pint's root units together with a dimension. All arithmetic on
-units during checking is arithmetic on the small immutable ``Dimension``; pint is asked once per unit name.
+units during checking is arithmetic on the small immutable ``Dimension``; pint is asked once per unit name and its answer kept (``remembered``).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 from sbmlang.errors import did_you_mean
+from sbmlang.library.remembered import unit_facts
 
 # What the base dimensions are called in messages. Tagged masses (``gC``) are named after their tag.
 _ROOT_LABELS = {
@@ -115,27 +115,28 @@ class OffsetInProduct(Exception):
 
 # Tags that scientists write for masses without declaring them; the message then says what to declare.
 _USUAL_TAGS = ("gC", "gN", "gP", "gsoil", "molC", "molCO2", "gH2O")
-_PREFIXES = ("", "k", "m", "u", "µ", "n", "p", "M", "G", "T", "P", "c", "h")
+_SI_PREFIXES: Mapping[str, float] = {
+    "": 1.0, "k": 1e3, "m": 1e-3, "u": 1e-6, "µ": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15, "M": 1e6, "G": 1e9,
+    "T": 1e12, "P": 1e15, "E": 1e18, "h": 1e2, "da": 1e1, "d": 1e-1, "c": 1e-2,
+    "kilo": 1e3, "milli": 1e-3, "micro": 1e-6, "nano": 1e-9, "pico": 1e-12, "femto": 1e-15, "mega": 1e6,
+    "giga": 1e9, "tera": 1e12, "peta": 1e15, "exa": 1e18, "hecto": 1e2, "deca": 1e1, "deci": 1e-1, "centi": 1e-2,
+}  # fmt: skip
 
 
 class Units:
     """The unit names of one model."""
 
     def __init__(self) -> None:
-        self._registry: Any = None
-        self._tags: list[str] = []
+        self._own: dict[str, Unit] = {}
         self._known: dict[str, Unit] = {"%": Unit("%", NONE, 0.01)}
 
     def define_base(self, name: str) -> None:
         """A new base unit; SI prefixes come with it."""
-        self._tags.append(name)
-        self._pint.define(f"{name} = [{name}]")
+        self._own[name] = Unit(name, Dimension(((name, Fraction(1)),)))
 
     def define(self, name: str, scale: float, unit: Unit) -> None:
         """``name`` is ``scale`` times ``unit``; SI prefixes come with it."""
-        factors = " * ".join(f"{root}**({power})" for root, power in unit.dimension.powers) or "1"
-        self._tags.append(name)
-        self._pint.define(f"{name} = {scale * unit.scale!r} * {factors}")
+        self._own[name] = Unit(name, unit.dimension, scale * unit.scale)
 
     def is_known(self, name: str) -> bool:
         try:
@@ -172,36 +173,27 @@ class Units:
             dimension *= unit.dimension**power
         return Unit(text, dimension, scale)
 
-    @property
-    def _pint(self) -> Any:
-        if self._registry is None:
-            self._registry = _new_registry()
-        return self._registry
-
     def _look_up(self, name: str) -> Unit:
-        import pint
-
-        try:
-            found = self._pint.Unit(name)
-            scale, root = self._pint.get_root_units(found)
-        except (pint.errors.UndefinedUnitError, pint.errors.DefinitionSyntaxError, AttributeError, ValueError):
-            raise UnknownUnit(name, self._suggest(name)) from None
-        powers = {
-            str(k): Fraction(v).limit_denominator(1000)
-            for k, v in root._units.items()
-            if str(k) != "radian"
-        }
-        offset = float(self._pint.Quantity(0.0, found).to(root).magnitude) if "deg" in name else 0.0
-        return Unit(name, Dimension.of(powers), float(scale), offset)
+        """What pint knows comes first, then the model's own units with their prefixes."""
+        found = unit_facts(name)
+        if found is not None:
+            scale, powers, offset = found
+            exact = {root: Fraction(power).limit_denominator(1000) for root, power in powers.items()}
+            return Unit(name, Dimension.of(exact), scale, offset)
+        for prefix, factor in _SI_PREFIXES.items():
+            own = self._own.get(name.removeprefix(prefix)) if name.startswith(prefix) else None
+            if own is not None:
+                return Unit(name, own.dimension, factor * own.scale)
+        raise UnknownUnit(name, self._suggest(name))
 
     def _suggest(self, name: str) -> tuple[str, ...]:
         for tag in _USUAL_TAGS:
-            if name.endswith(tag) and name.removesuffix(tag) in _PREFIXES:
+            if name.endswith(tag) and name.removesuffix(tag) in _SI_PREFIXES:
                 return (f"declare it: unit {tag}  (SI prefixes such as m{tag} come by themselves)",)
         if name[-1:].isdigit() and self.is_known(name.rstrip("0123456789")):
             stem = name.rstrip("0123456789")
             return (f"write a power with ^: {stem}^{name.removeprefix(stem)}",)
-        return did_you_mean(name, [*self._tags, *_COMMON])
+        return did_you_mean(name, [*self._own, *_COMMON])
 
 
 _COMMON = (
@@ -209,16 +201,6 @@ _COMMON = (
     "ug", "mol", "mmol", "umol", "kelvin", "K", "degC", "degF", "joule", "kJ", "watt", "pascal", "kPa", "hPa",
     "liter", "mL", "hectare", "ppm", "percent", "radian", "degree", "newton", "volt",
 )  # fmt: skip
-
-
-def _new_registry() -> Any:
-    """pint's registry, from its on-disk cache where the user's cache folder can be written."""
-    import pint
-
-    try:
-        return pint.UnitRegistry(cache_folder=":auto:")
-    except OSError:
-        return pint.UnitRegistry()
 
 
 @dataclass(frozen=True)

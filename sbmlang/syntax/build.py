@@ -10,7 +10,7 @@ from lark import Token, Tree, v_args
 from lark.exceptions import VisitError
 from lark.tree import Meta
 
-from sbmlang.errors import Label, SbmError, error
+from sbmlang.errors import Diagnostic, Label, SbmError, did_you_mean, error
 from sbmlang.source import Source, Span
 from sbmlang.syntax import ast
 from sbmlang.syntax.build_expr import ExpressionBuilder
@@ -84,6 +84,8 @@ class StatementBuilder(ExpressionBuilder):
                     raise SbmError(error("E113", "the index comes before the unit", bracket.span, help=help))
                 index = tuple(ast.IndexName(f.name, f.span) for u in bracket.items for f in u.factors)
             else:
+                if unit is not None and _is_word(unit):
+                    raise SbmError(self._no_such_index(unit))
                 _only_once(unit is not None, "the unit", bracket.span, help="write one bracket: [mg/g/day]")
                 unit = self._as_unit(bracket)
         return index, unit
@@ -106,6 +108,12 @@ class StatementBuilder(ExpressionBuilder):
                 help=f"declare it: index {unknown[0].span.text} = 1..5  (a unit has no comma)",
             )
         )
+
+    def _no_such_index(self, written: ast.UnitExpr) -> Diagnostic:
+        name = written.factors[0].name
+        message = f"this bracket is no index: '{name}' is not a declared index"
+        help = did_you_mean(name, self._index_names) or (f"declare it: index {name} = 1..5",)
+        return error("E113", message, written.span, help=help)
 
     def _no_index(self, declared: Declared, what: str) -> ast.UnitExpr | None:
         index, unit = declared
@@ -303,6 +311,11 @@ class StatementBuilder(ExpressionBuilder):
     def report(self, meta: Meta, children: Any) -> ast.ReportDecl:
         name, (index, unit), value, doc = children
         return ast.ReportDecl(str(name), index, unit, value, _text(doc), self._span(name), self._span(meta))
+
+
+def _is_word(unit: ast.UnitExpr) -> bool:
+    """Whether a bracket holds a single name, as an index would."""
+    return len(unit.factors) == 1 and unit.factors[0].power == 1
 
 
 def _only_once(again: bool, what: str, span: Span, help: str) -> None:

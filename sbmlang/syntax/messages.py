@@ -238,9 +238,13 @@ def _never_closed(broken: Broken, bracket: Word) -> Diagnostic:
 def _bracket(broken: Broken) -> Diagnostic | None:
     """A closing bracket that closes nothing, or the wrong one."""
     here = broken.here
-    if here is None or here.text not in CLOSING.values():
+    if here is None:
         return None
     brackets = open_brackets(broken.before)
+    if here.kind == "text" and brackets:  # the doc of a statement whose bracket was forgotten
+        return _never_closed(broken, brackets[-1])
+    if here.text not in CLOSING.values():
+        return None
     if not brackets:
         return error("E102", f"'{here.text}' closes nothing", broken.span(here), help="leave it out")
     opening = brackets[-1]
@@ -340,6 +344,8 @@ def _shown(word: Word) -> str:
 def _advice(broken: Broken, here: Word) -> tuple[str, ...]:
     if "UNIT_NAME" in broken.accepts or broken.accepts & {"SIGNED", "ONE"}:
         return _unit_help(broken)
+    if here.text == "(" and "LSQB" in broken.accepts and broken.keyword in STATEMENTS:
+        return ("a unit stands in square brackets: [1/day]", *broken.form)
     if here.text == "if" and "NUMBER" in broken.accepts:
         return ("put parentheses around the whole: (if condition then a else b)",)
     if here.text == "[" and broken.previous and broken.previous.text in (")", "]"):

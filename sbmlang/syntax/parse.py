@@ -7,6 +7,7 @@ of the text is read at most three times.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -78,8 +79,24 @@ def _lark() -> Lark:
     folder = files("sbmlang.grammars")
     parts = [folder.joinpath(f"{part}.lark").read_text("utf-8") for part in ("common", "unit", "expr", "sbm")]
     return Lark(
-        "\n".join(parts), parser="lalr", lexer="contextual", start=["start", "unit"], propagate_positions=True
-    )
+        "\n".join(parts), parser="lalr", lexer="contextual", start=["start", "unit"], propagate_positions=True,
+        cache=_table_file(),
+    )  # fmt: skip
+
+
+def _table_file() -> str | bool:
+    """Where lark keeps its parse table, which it would otherwise work out each time; False for nowhere.
+
+    lark itself checks that the file is of this grammar and this version of lark.
+    """
+    import platformdirs
+
+    folder = platformdirs.user_cache_path("sbmlang")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return str(folder / "grammar.lark") if os.access(folder, os.W_OK) else False
 
 
 # --- reading and going on ----------------------------------------------------------------------------------

@@ -126,7 +126,9 @@ def _may_be_refused(model: ir.Model) -> bool:
     ends = {d.name for d in model.dims.values() if not d.cyclic}
     expressions = [*model.dynamics.drift.values(), *(s.init for s in model.states)]
     expressions += [d.expr for d in model.definitions if not isinstance(d, Root)]
-    expressions += [a for p in model.parameters if p.law for a in p.law.args.values() if not isinstance(a, tuple)]
+    expressions += [
+        a for p in model.parameters if p.law for a in p.law.args.values() if not isinstance(a, tuple)
+    ]
     return any(e.has(Steady) for e in expressions) or any(
         isinstance(i, Along) and i.shift and i.dim in ends
         for e in expressions for r in e.atoms(Ref) for i in r.index

@@ -51,9 +51,7 @@ class SbmError(Exception):
     """Mistakes in a model, data or an option. ``diagnostics`` holds all that were found."""
 
     def __init__(self, diagnostics: Diagnostic | Iterable[Diagnostic]):
-        self.diagnostics = (
-            (diagnostics,) if isinstance(diagnostics, Diagnostic) else tuple(diagnostics)
-        )
+        self.diagnostics = (diagnostics,) if isinstance(diagnostics, Diagnostic) else tuple(diagnostics)
         super().__init__("\n\n".join(map(render, self.diagnostics)))
 
     @property
@@ -135,9 +133,7 @@ def to_json(diagnostic: Diagnostic) -> dict[str, object]:
 
     def place(label: Label) -> dict[str, object]:
         source = label.span.source
-        (line, column), (end_line, end_column) = map(
-            source.position, (label.span.start, label.span.end)
-        )
+        (line, column), (end_line, end_column) = map(source.position, (label.span.start, label.span.end))
         return {
             "file": source.name, "line": line, "column": column,
             "end_line": end_line, "end_column": end_column, "text": label.text,

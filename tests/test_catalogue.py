@@ -31,7 +31,17 @@ NOT_RUN = {
 }
 # Of these, what no test can provoke at all.
 NEVER_PROVOKED = {"E717", "W721", "W722"}
-SLOW = {"E707", "E712", "E713", "E714", "E715", "E735", "E737", "E738", "E739"}  # their mended examples sample a posterior
+SLOW = {
+    "E707",
+    "E712",
+    "E713",
+    "E714",
+    "E715",
+    "E735",
+    "E737",
+    "E738",
+    "E739",
+}  # their mended examples sample a posterior
 
 # A code that cannot come without another.
 NEVER_ALONE = {"E119": ["E103"]}
@@ -50,8 +60,13 @@ def pairs(entry: Entry) -> list[tuple[Example, Example]]:
 
 
 CASES = [
-    pytest.param(entry.code, failing, mended, id=f"{entry.code}-{k}" if k else entry.code,
-                 marks=[pytest.mark.slow] if entry.code in SLOW else [])  # fmt: skip
+    pytest.param(
+        entry.code,
+        failing,
+        mended,
+        id=f"{entry.code}-{k}" if k else entry.code,
+        marks=[pytest.mark.slow] if entry.code in SLOW else [],
+    )
     for entry in catalogue().values()
     if entry.code not in NOT_RUN
     for k, (failing, mended) in enumerate(pairs(entry))

@@ -223,4 +223,3 @@ def dict_lines(start: str, items: Sequence[str]) -> list[str]:
 def split_lines(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
         yield from line.split("\n")
-

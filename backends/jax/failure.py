@@ -58,8 +58,20 @@ def explain(
     )  # fmt: skip
 
 
+_EVALUATIONS = 20_000  # of the drift, after which a state is taken to run away
+
+
+class _RunsAway(Exception):
+    """Near a pole LSODA halves its steps without end."""
+
+
 def _follow(
-    program: JaxProgram, writer: Generator, drift: Callable[..., Any], c: Any, arrays: Any, member: Mapping[str, int]
+    program: JaxProgram,
+    writer: Generator,
+    drift: Callable[..., Any],
+    c: Any,
+    arrays: Any,
+    member: Mapping[str, int],
 ) -> Stuck | None:
     """One member followed by another solver (LSODA) until something is not finite; None if it gets through."""
     p = {n: _own(writer, n, c[n], member) for n in writer.theta}
@@ -67,8 +79,13 @@ def _follow(
     x0 = np.asarray(program.functions.initial(p, inputs), float)
     t0, t1 = program.model.time.start, float(np.asarray(arrays["grid"])[-1])
     last = [t0, x0]
+    left = _EVALUATIONS
 
     def rhs(t: float, x: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise _RunsAway
         value = np.asarray(drift(t, jnp.asarray(x), p, inputs), float)
         if t >= last[0] and np.isfinite(value).all():
             last[:] = [t, np.array(x)]
@@ -76,9 +93,13 @@ def _follow(
 
     with np.errstate(all="ignore"):
         if np.isfinite(x0).all() and np.isfinite(rhs(t0, x0)).all():
-            result = solve_ivp(rhs, (t0, t1), x0, method="LSODA", rtol=1e-6, atol=1e-8)
-            if result.success and np.isfinite(result.y).all():
-                return None
+            try:
+                result = solve_ivp(rhs, (t0, t1), x0, method="LSODA", rtol=1e-6, atol=1e-8)
+                if result.success and np.isfinite(result.y).all():
+                    return None
+            except _RunsAway:
+                pass
+        left = 1
         return Stuck(member, last[0], last[1], p, inputs, rhs(last[0], last[1]))
 
 
@@ -89,7 +110,9 @@ def _own(writer: Generator, name: str, value: Any, member: Mapping[str, int], le
     return np.asarray(value)[picks] if dims else value
 
 
-def _input(program: JaxProgram, writer: Generator, name: str, c: Any, arrays: Any, member: Mapping[str, int]) -> Any:
+def _input(
+    program: JaxProgram, writer: Generator, name: str, c: Any, arrays: Any, member: Mapping[str, int]
+) -> Any:
     if name in arrays["forcings"]:
         series = arrays["forcings"][name]
         slope = None if series.slope is None else _own(writer, name, series.slope, member, 1)

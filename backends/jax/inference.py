@@ -67,7 +67,9 @@ def run_nuts(
             error("E713", "there are no observations to infer from", help="give data with at least one value")
         )
     if not program.parameters:
-        raise SbmError(error("E715", "the model has no parameters to infer", help="sbm simulate runs it as it is"))
+        raise SbmError(
+            error("E715", "the model has no parameters to infer", help="sbm simulate runs it as it is")
+        )
     timings: dict[str, float] = {}
     clock = time.perf_counter()
     arrays, f = program.arrays(data), program.functions

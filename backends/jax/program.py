@@ -99,7 +99,10 @@ class JaxProgram:
         return arrays | {
             "grid": jnp.asarray(arrays["grid"], float),
             "covariates": {n: jnp.asarray(v, float) for n, v in arrays["covariates"].items()},
-            "forcings": {n: jax.tree.map(jnp.asarray, points(kinds[n], s["time"], s["value"])) for n, s in arrays["forcings"].items()},
+            "forcings": {
+                n: jax.tree.map(jnp.asarray, points(kinds[n], s["time"], s["value"]))
+                for n, s in arrays["forcings"].items()
+            },
         }
 
     def constrain(self, u: Any, data: Dataset) -> dict[str, jax.Array]:

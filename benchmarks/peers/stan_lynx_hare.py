@@ -25,7 +25,9 @@ def main() -> None:
         num_chains=chains, num_samples=task["draws"], num_warmup=warmup, save_warmup=True,
         init=[task["start"]] * chains,
     )  # fmt: skip
-    columns = fit._draws  # (sampler statistics then parameters, iteration, chain); the mapping flattens chains
+    columns = (
+        fit._draws
+    )  # (sampler statistics then parameters, iteration, chain); the mapping flattens chains
     statistics = fit.sample_and_sampler_param_names
     steps = columns[statistics.index("n_leapfrog__")]
     # The extension module is loaded only now, because the sampler's processes are forks of this one.

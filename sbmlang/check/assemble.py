@@ -58,7 +58,7 @@ def check(program: ast.Program) -> Checked:
     failed = any(not d.is_warning for d in everything)
     if not failed:
         everything += order.unused(table, work.elaborator.used)
-    everything.sort(key=lambda d: (d.labels[0].span.start if d.labels else -1))
+    everything.sort(key=lambda d: d.labels[0].span.start if d.labels else -1)
     return Checked(None if failed else model, tuple(everything), work.elaborator.units)
 
 
@@ -112,7 +112,14 @@ class _Assembly:
         e = self.elaborator
         for node in self.table.units:
             if e.units.is_known(node.name):
-                e.report(error("E311", f"unit '{node.name}' exists already", node.name_span, help="choose another name"))
+                e.report(
+                    error(
+                        "E311",
+                        f"unit '{node.name}' exists already",
+                        node.name_span,
+                        help="choose another name",
+                    )
+                )
             elif node.definition is None:
                 e.units.define_base(node.name)
             else:
@@ -140,7 +147,9 @@ class _Assembly:
                     simple.append(self.elaborator.units.named(factor.name))
                 except UnknownUnit:
                     continue
-        return CoherentSystem.choose(self.elaborator.unit(self.table.time.unit if self.table.time else None), simple)
+        return CoherentSystem.choose(
+            self.elaborator.unit(self.table.time.unit if self.table.time else None), simple
+        )
 
     # --- small statements ----------------------------------------------------------------------------
 
@@ -178,7 +187,12 @@ class _Assembly:
             known = {}
             for name, ref in names.items():
                 symbol = self.table.symbols.get(name)
-                if symbol and symbol.kind == "const" and not symbol.index and name not in self.elaborator.cyclic:
+                if (
+                    symbol
+                    and symbol.kind == "const"
+                    and not symbol.index
+                    and name not in self.elaborator.cyclic
+                ):
                     definition = self._definition(symbol)
                     if definition:
                         known[ref] = definition.expr
@@ -196,7 +210,12 @@ class _Assembly:
         stop = self._constant(node.stop, unit, "the end of time")
         if start is not None and stop is not None and stop <= start:
             self.elaborator.report(
-                error("E510", f"time runs backwards: from {start:g} to {stop:g}", node.span, help="give the earlier time first")
+                error(
+                    "E510",
+                    f"time runs backwards: from {start:g} to {stop:g}",
+                    node.span,
+                    help="give the earlier time first",
+                )
             )
         for option, given in (("scheme", node.scheme), ("forcing at", node.forcing_at)):
             if given and self.table.drifts + self.table.fluxes:
@@ -246,7 +265,13 @@ class _Assembly:
             expr = self.elaborator.value(value, scope).expr
         else:
             expr = self.elaborator.quantity(value, node.unit, scope, bare=bare)
-        kind = "forcing" if isinstance(node, ast.ForcingDecl) else "const" if isinstance(node, ast.ConstDecl) else "let"
+        kind = (
+            "forcing"
+            if isinstance(node, ast.ForcingDecl)
+            else "const"
+            if isinstance(node, ast.ConstDecl)
+            else "let"
+        )
         unit = self.elaborator.unit_of(symbol)
         return Definition(name=symbol.name, unit=unit, dims=_dims(node.index), doc=node.doc, span=node.name_span,
                           expr=expr, kind=kind)  # type: ignore[arg-type]  # fmt: skip
@@ -254,13 +279,19 @@ class _Assembly:
     def _table_of_numbers(self, value: ast.ListExpr, node: ast.ConstDecl, scope: Scope) -> sp.Expr:
         """An indexed constant written as a list: a case distinction over its members."""
         if len(node.index) != 1:
-            self.elaborator.report(error("E411", f"a list gives '{node.name}' one index, it has {len(node.index)}", value.span))
+            self.elaborator.report(
+                error("E411", f"a list gives '{node.name}' one index, it has {len(node.index)}", value.span)
+            )
             return sp.Integer(1)
         dim = self.table.dims.get(node.index[0].name)
         if dim is None or dim.size is None or dim.size != len(value.items):
             size = "unknown" if dim is None or dim.size is None else str(dim.size)
             self.elaborator.report(
-                error("E411", f"the list has {len(value.items)} entries, index '{node.index[0].name}' has {size} members", value.span)
+                error(
+                    "E411",
+                    f"the list has {len(value.items)} entries, index '{node.index[0].name}' has {size} members",
+                    value.span,
+                )
             )
             return sp.Integer(1)
         unit = self.elaborator.unit(node.unit) if node.unit else None
@@ -282,9 +313,18 @@ class _Assembly:
             low = self._constant(node.lower, unit, f"the bound of '{node.name}'")
             high = self._constant(node.upper, unit, f"the bound of '{node.name}'")
             if low is not None and high is not None and low >= high:
-                self.elaborator.report(error("E511", f"the bounds of '{node.name}' leave nothing between {low:g} and {high:g}", node.span))
+                self.elaborator.report(
+                    error(
+                        "E511",
+                        f"the bounds of '{node.name}' leave nothing between {low:g} and {high:g}",
+                        node.span,
+                    )
+                )
                 continue
-            self.elaborator.supports[node.name] = (-inf if low is None else low, inf if high is None else high)
+            self.elaborator.supports[node.name] = (
+                -inf if low is None else low,
+                inf if high is None else high,
+            )
         for symbol in self.table.of_kind("const"):
             if not symbol.index and symbol.name not in self.elaborator.cyclic:
                 definition = self._definition(symbol)
@@ -387,7 +427,9 @@ class _Assembly:
             return []
         distribution = DISTRIBUTIONS[law.family]
         if distribution.event_rank != 1:
-            self.elaborator.report(error("E247", f"'{law.family}' is not a joint law of several quantities", node.prior.span))
+            self.elaborator.report(
+                error("E247", f"'{law.family}' is not a joint law of several quantities", node.prior.span)
+            )
             return []
         lower, upper = distribution.support(law.args)
         group = "_".join(names)
@@ -420,11 +462,16 @@ class _Assembly:
     def _report(self, node: ast.ReportDecl) -> Report | None:
         scope = Scope("report", f"report '{node.name}'", self._indices(node.index))
         if node.unit is not None:
-            unit, expr = self.elaborator.unit(node.unit), self.elaborator.quantity(node.value, node.unit, scope)
+            unit, expr = (
+                self.elaborator.unit(node.unit),
+                self.elaborator.quantity(node.value, node.unit, scope),
+            )
         else:
             term = self.elaborator.value(node.value, scope)
             unit, expr = self.elaborator.coherent_unit(term.dimension or NONE), term.expr
-        return Report(name=node.name, unit=unit, dims=_dims(node.index), doc=node.doc, span=node.name_span, expr=expr)
+        return Report(
+            name=node.name, unit=unit, dims=_dims(node.index), doc=node.doc, span=node.name_span, expr=expr
+        )
 
 
 def _dims(index: Sequence[ast.IndexName]) -> tuple[str, ...]:
@@ -433,6 +480,3 @@ def _dims(index: Sequence[ast.IndexName]) -> tuple[str, ...]:
 
 def _entry(end: object, i: int) -> sp.Expr | None:
     return end[i] if isinstance(end, tuple) else end
-
-
-

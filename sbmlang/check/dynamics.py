@@ -58,7 +58,9 @@ class Dynamics:
 
     @property
     def _misspelt_pools(self) -> bool:
-        return any(p.name not in self.table.symbols for node in self.table.fluxes for p in self._pools_of(node))
+        return any(
+            p.name not in self.table.symbols for node in self.table.fluxes for p in self._pools_of(node)
+        )
 
     def _sink_units(self) -> None:
         """A sink without a unit takes that of the pools its fluxes come from."""
@@ -75,7 +77,12 @@ class Dynamics:
                 if self._misspelt_pools:
                     continue  # it may be one of them
                 self.elaborator.report(
-                    error("E506", f"nothing flows into '{symbol.name}'", symbol.span, help="add it to a flux: A -> ... at ...")
+                    error(
+                        "E506",
+                        f"nothing flows into '{symbol.name}'",
+                        symbol.span,
+                        help="add it to a flux: A -> ... at ...",
+                    )
                 )
 
     def _unit_from(self, node: ast.FluxDecl) -> Unit | None:
@@ -94,7 +101,12 @@ class Dynamics:
         if symbol is None or symbol.kind not in ("state", "sink"):
             pools = [s.name for s in self.table.of_kind("state", "sink")]
             self.elaborator.report(
-                error("E212", f"'{name.name}' is neither a state nor a sink", name.span, help=did_you_mean(name.name, pools))
+                error(
+                    "E212",
+                    f"'{name.name}' is neither a state nor a sink",
+                    name.span,
+                    help=did_you_mean(name.name, pools),
+                )
             )
             return None
         before = len(self.elaborator.found)
@@ -112,7 +124,9 @@ class Dynamics:
         rate = self.elaborator.value(node.rate, scope)
         source = self._pool(node.source, scope) if node.source else None
         if node.source is None and node.target is None:
-            self.elaborator.report(error("E515", f"flux '{node.name}' goes from nowhere to nowhere", node.span))
+            self.elaborator.report(
+                error("E515", f"flux '{node.name}' goes from nowhere to nowhere", node.span)
+            )
             return None
         if rate.bad or (node.source and source is None):
             return None
@@ -128,9 +142,13 @@ class Dynamics:
             if target is not None:
                 targets.append(target)
         amount = self._source_rate(rate, source, targets)
-        return Flux(node.name, dims, source[1] if source else None, tuple(targets), amount, node.doc, node.rate.span)
+        return Flux(
+            node.name, dims, source[1] if source else None, tuple(targets), amount, node.doc, node.rate.span
+        )
 
-    def _source_rate(self, rate: Term, source: tuple[Symbol, Ref] | None, targets: Sequence[tuple[sp.Expr, Ref]]) -> sp.Expr:
+    def _source_rate(
+        self, rate: Term, source: tuple[Symbol, Ref] | None, targets: Sequence[tuple[sp.Expr, Ref]]
+    ) -> sp.Expr:
         """The rate in the pool's own unit per time."""
         base = source[1].base if source else targets[0][1].base if targets else None
         if base is None:
@@ -238,7 +256,12 @@ class Dynamics:
                 continue
             if symbol.name in seen:
                 self.elaborator.report(
-                    error("E517", f"'{symbol.name}' has two equations", node.state.span, Label(seen[symbol.name].state.span, "first here"))
+                    error(
+                        "E517",
+                        f"'{symbol.name}' has two equations",
+                        node.state.span,
+                        Label(seen[symbol.name].state.span, "first here"),
+                    )
                 )
                 continue
             if symbol.name in self.fed:
@@ -297,7 +320,12 @@ class Dynamics:
                 continue
             if symbol.name in first:
                 self.elaborator.report(
-                    error("E201", f"the start of '{symbol.name}' is declared twice", node.span, Label(first[symbol.name].span, "first here"))
+                    error(
+                        "E201",
+                        f"the start of '{symbol.name}' is declared twice",
+                        node.span,
+                        Label(first[symbol.name].span, "first here"),
+                    )
                 )
                 continue
             first[symbol.name] = node
@@ -320,7 +348,12 @@ class Dynamics:
         lower, upper = self.elaborator.supports.get(symbol.name, ALL)
         if high < lower or low > upper:
             self.elaborator.report(
-                error("E520", f"'{symbol.name}' starts outside its bounds", value.span, Label(symbol.span, "declared here"))
+                error(
+                    "E520",
+                    f"'{symbol.name}' starts outside its bounds",
+                    value.span,
+                    Label(symbol.span, "declared here"),
+                )
             )
         return expr
 
@@ -348,7 +381,9 @@ class Dynamics:
     def _state(self, symbol: Symbol, inits: dict[str, sp.Expr]) -> State:
         node = symbol.node
         assert isinstance(node, ast.StateDecl)
-        lower, upper = (end if isfinite(end) else None for end in self.elaborator.supports.get(symbol.name, ALL))
+        lower, upper = (
+            end if isfinite(end) else None for end in self.elaborator.supports.get(symbol.name, ALL)
+        )
         return State(name=symbol.name, unit=self.elaborator.unit(node.unit), dims=tuple(i.name for i in node.index),
                      doc=node.doc, span=node.name_span, init=inits.get(symbol.name, sp.Integer(0)),
                      lower=lower, upper=upper, enforced=node.enforced)  # fmt: skip

@@ -19,7 +19,16 @@ from sbmlang.errors import Diagnostic, Label, did_you_mean, error
 from sbmlang.ir import Along, Index, Member, Over, Ref, Steady, Window, WindowValue, coordinate
 from sbmlang.ir.intervals import Interval
 from sbmlang.library.functions import CONSTANTS, FUNCTIONS, REDUCTIONS, WINDOWS
-from sbmlang.library.units import NONE, ONE, CoherentSystem, Dimension, OffsetInProduct, Unit, Units, UnknownUnit
+from sbmlang.library.units import (
+    NONE,
+    ONE,
+    CoherentSystem,
+    Dimension,
+    OffsetInProduct,
+    Unit,
+    Units,
+    UnknownUnit,
+)
 from sbmlang.source import Span
 from sbmlang.syntax import ast
 
@@ -144,7 +153,9 @@ class Elaborator:
                              help="use it in: if condition then a else b")  # fmt: skip
         return term
 
-    def quantity(self, e: ast.Expr, unit: ast.UnitExpr | None, scope: Scope, *, bare: bool = False) -> sp.Expr:
+    def quantity(
+        self, e: ast.Expr, unit: ast.UnitExpr | None, scope: Scope, *, bare: bool = False
+    ) -> sp.Expr:
         """The value of an expression in a declared unit, whose dimension it must have.
 
         With ``bare``, plain numbers are taken to be in that unit.
@@ -165,7 +176,11 @@ class Elaborator:
             return term.expr
         if term.dimension is not None and term.dimension != unit.dimension:
             hints = self._bridge(unit.dimension, term.dimension, "this")
-            if scope.place == "observe" and term.expr.has(Ref) and unit.dimension == term.dimension * self._time_dimension:
+            if (
+                scope.place == "observe"
+                and term.expr.has(Ref)
+                and unit.dimension == term.dimension * self._time_dimension
+            ):
                 hints = (f"this is a rate; the amount over a time is integral({term.span.text}, since last)",)
             if term.dimension.is_none and term.bare:
                 hints = (f"give the number its unit: {term.span.text} [{unit}]",)
@@ -217,7 +232,9 @@ class Elaborator:
             case "time":
                 if self._forbidden(scope, "time"):
                     return self._not_here(e, "the time", scope)
-                return Term(Ref(e.name), e.span, self.unit(symbol.unit).dimension, shown=str(self.unit(symbol.unit)))
+                return Term(
+                    Ref(e.name), e.span, self.unit(symbol.unit).dimension, shown=str(self.unit(symbol.unit))
+                )
             case "index":
                 if e.name not in scope.indices:
                     return self._unbound(e.name, e.span, scope)
@@ -225,7 +242,9 @@ class Elaborator:
                 value = coordinate(e.name).xreplace({Ref(e.name, (Along(e.name),)): Ref(e.name, (index,))})
                 return Term(value, e.span, dims=frozenset({e.name}), bare=True)
             case "fn":
-                return self._bad(scope, e.span, "E204", f"'{e.name}' is a function", help=f"call it: {e.name}(...)")
+                return self._bad(
+                    scope, e.span, "E204", f"'{e.name}' is a function", help=f"call it: {e.name}(...)"
+                )
             case _:
                 return self._indexed(e, symbol, scope)
 
@@ -305,13 +324,16 @@ class Elaborator:
         constant = "a constant" if scope.what.startswith("const ") else scope.what
         place = {"const": constant, "prior": "a prior", "init": "an initial value", "forcing": "a forcing"}
         helps = {
-            "const": "use let for what depends on parameters or time" if constant == "a constant"
+            "const": "use let for what depends on parameters or time"
+            if constant == "a constant"
             else "it is a number, or made of constants",
             "prior": "a prior may name constants, data and other parameters",
             "init": "an initial value may name constants, data, parameters and steady(...)",
             "forcing": "use let for what depends on states",
         }
-        return self._bad(scope, e.span, "E503", f"{place[scope.place]} cannot depend on {what}", help=helps[scope.place])
+        return self._bad(
+            scope, e.span, "E503", f"{place[scope.place]} cannot depend on {what}", help=helps[scope.place]
+        )
 
     # --- indices -------------------------------------------------------------------------------------
 
@@ -326,7 +348,13 @@ class Elaborator:
         declared = [i.name for i in symbol.index]
         if len(e.index) != len(declared):
             wanted = f"{e.name}[{', '.join(declared)}]" if declared else e.name
-            found = f"{len(e.index)} are given" if len(e.index) > 1 else "one is given" if e.index else "none is given"
+            found = (
+                f"{len(e.index)} are given"
+                if len(e.index) > 1
+                else "one is given"
+                if e.index
+                else "none is given"
+            )
             takes = {0: "no index", 1: "one index"}.get(len(declared), f"{len(declared)} indices")
             self._bad(scope, e.span, "E401", f"'{e.name}' has {takes}, {found}", help=f"write {wanted}")
             return None
@@ -424,7 +452,7 @@ class Elaborator:
             help=f"a difference of temperatures is in K: {span.text.split('[')[0].strip()} [K]",
         )  # fmt: skip
 
-    def _same(self, e: ast.Expr, left: Term, right: Term, scope: Scope) -> Dimension | None | bool:
+    def _same(self, e: ast.Expr, left: Term, right: Term, scope: Scope) -> Dimension | bool | None:
         """The common dimension of two terms (None if both are zero), or False after E301."""
         if left.dimension is None or right.dimension is None or left.dimension == right.dimension:
             return left.dimension if left.dimension is not None else right.dimension
@@ -472,14 +500,22 @@ class Elaborator:
                              label=exponent.describe(), help=_without_unit(exponent))  # fmt: skip
         dims = base.dims | exponent.dims
         if base.dimension is None or base.dimension.is_none:
-            return Term(base.expr**exponent.expr, e.span, base.dimension and NONE, dims, bare=base.bare and exponent.bare)
+            return Term(
+                base.expr**exponent.expr,
+                e.span,
+                base.dimension and NONE,
+                dims,
+                bare=base.bare and exponent.bare,
+            )
         if not exponent.expr.is_number:
             return self._bad(
                 scope, e.right.span, "E306", "a quantity with a unit can only be raised to a fixed number",
                 Label(e.left.span, base.describe()), help="divide by a reference value first, e.g. (x/x_ref)^n",
             )  # fmt: skip
         power = Fraction(float(exponent.expr)).limit_denominator(1000)
-        return Term(base.expr ** sp.Rational(power.numerator, power.denominator), e.span, base.dimension**power, dims)
+        return Term(
+            base.expr ** sp.Rational(power.numerator, power.denominator), e.span, base.dimension**power, dims
+        )
 
     def _if(self, e: ast.If, scope: Scope) -> Term:
         condition = self._condition(e.condition, scope)
@@ -505,7 +541,9 @@ class Elaborator:
             return self._steady(e, scope)
         if e.keywords:
             span = e.keywords[0].span
-            return self._bad(scope, span, "E243", f"'{e.function}' takes no named arguments", help="leave the name away")
+            return self._bad(
+                scope, span, "E243", f"'{e.function}' takes no named arguments", help="leave the name away"
+            )
         if e.function == "rate":
             return self._rate(e, scope)
         if e.function in REDUCTIONS and self._is_reduction(e, scope):
@@ -520,7 +558,11 @@ class Elaborator:
                              help=f"to multiply, write {e.function}*(...)")  # fmt: skip
         fns = [s.name for s in self.table.of_kind("fn")]
         known = [*FUNCTIONS, *REDUCTIONS, *WINDOWS, *fns, "steady", "rate"]
-        hints = (f"write {_ELSEWHERE[e.function]}",) if e.function in _ELSEWHERE else did_you_mean(e.function, known)
+        hints = (
+            (f"write {_ELSEWHERE[e.function]}",)
+            if e.function in _ELSEWHERE
+            else did_you_mean(e.function, known)
+        )
         return self._bad(scope, e.span, "E205", f"unknown function '{e.function}'",
                          help=hints or (f"declare it: fn {e.function}(x) = ...",))  # fmt: skip
 
@@ -541,7 +583,12 @@ class Elaborator:
         function = FUNCTIONS[e.function]
         args = [self.value(a, scope) for a in e.args]
         if not function.takes(len(args)):
-            return self._bad(scope, e.span, "E206", f"'{e.function}' takes {_arguments(function.arity_text)}, {len(args)} given")
+            return self._bad(
+                scope,
+                e.span,
+                "E206",
+                f"'{e.function}' takes {_arguments(function.arity_text)}, {len(args)} given",
+            )
         if any(a.bad for a in args):
             return bad(e.span)
         dims = frozenset().union(*(a.dims for a in args))
@@ -562,7 +609,9 @@ class Elaborator:
                     dimension = dimension if dimension is not None else a.dimension
             case "sqrt":
                 dimension = None if args[0].dimension is None else args[0].dimension ** Fraction(1, 2)
-        return Term(function.build(*(a.expr for a in args)), e.span, dimension, dims, bare=all(a.bare for a in args))
+        return Term(
+            function.build(*(a.expr for a in args)), e.span, dimension, dims, bare=all(a.bare for a in args)
+        )
 
     def _normalise(self, term: Term, function: str) -> tuple[str, ...]:
         if _is_temperature(term):
@@ -590,7 +639,9 @@ class Elaborator:
             return self._bad(scope, e.args[0].span, "E407", f"there is no '{dim}' in what '{e.function}' runs over",
                              help=f"use the index in it: X[{dim}]")  # fmt: skip
         if e.function == "prod" and not (body.dimension or NONE).is_none:
-            return self._bad(scope, e.args[0].span, "E308", "'prod' wants a dimensionless argument", label=body.describe())
+            return self._bad(
+                scope, e.args[0].span, "E308", "'prod' wants a dimensionless argument", label=body.describe()
+            )
         return replace(body, expr=Over(sp.Symbol(e.function), body.expr, sp.Symbol(dim)), span=e.span,
                        dims=body.dims - {dim}, bare=False)  # fmt: skip
 
@@ -598,19 +649,31 @@ class Elaborator:
         """``rate(CO2)``: total inflow of a sink or state; ``rate(decay)``: the rate of a flux."""
         arg = e.args[0] if len(e.args) == 1 else None
         if not isinstance(arg, ast.Name):
-            return self._bad(scope, e.span, "E206", "'rate' takes the name of a sink or a flux", help="e.g. rate(CO2)")
+            return self._bad(
+                scope, e.span, "E206", "'rate' takes the name of a sink or a flux", help="e.g. rate(CO2)"
+            )
         if self._forbidden(scope, "state"):
             return self._not_here(arg, f"rate({arg.name})", scope)
         flux = self.table.flux(arg.name)
         symbol = self.table.symbols.get(arg.name)
         if flux is None and (symbol is None or symbol.kind not in ("sink", "state")):
             sinks = [s.name for s in self.table.of_kind("sink")] + [f.name for f in self.table.fluxes]
-            return self._bad(scope, arg.span, "E207", f"'{arg.name}' is neither a sink nor a flux", help=did_you_mean(arg.name, sinks))
+            return self._bad(
+                scope,
+                arg.span,
+                "E207",
+                f"'{arg.name}' is neither a sink nor a flux",
+                help=did_you_mean(arg.name, sinks),
+            )
         self.used.add(arg.name)
         if arg.name in self._rates:
             return self._bad(scope, e.span, "E208", f"rate({arg.name}) is defined by itself")
         self._rates.add(arg.name)
-        term = self._flux_rate(flux, arg, e, scope) if symbol is None and flux else self._inflow(arg, symbol, e, scope)
+        term = (
+            self._flux_rate(flux, arg, e, scope)
+            if symbol is None and flux
+            else self._inflow(arg, symbol, e, scope)
+        )
         self._rates.discard(arg.name)
         return term
 
@@ -619,7 +682,9 @@ class Elaborator:
         index = self._index(arg, symbol, scope)
         if index is None:
             return bad(e.span)
-        inner = Scope("drift", f"flux '{flux.name}'", dict(zip((i.name for i in flux.index), index, strict=True)))
+        inner = Scope(
+            "drift", f"flux '{flux.name}'", dict(zip((i.name for i in flux.index), index, strict=True))
+        )
         return replace(self.value(flux.rate, inner), span=e.span, shown="")
 
     def _inflow(self, arg: ast.Name, symbol: Symbol | None, e: ast.Call, scope: Scope) -> Term:
@@ -643,7 +708,13 @@ class Elaborator:
                 total += rate.expr * share.expr
                 dimension = rate.dimension if dimension is None else dimension
         if dimension is None and total == 0:
-            return self._bad(scope, e.span, "E506", f"nothing flows into '{arg.name}'", help="add it to a flux: A -> ... at ...")
+            return self._bad(
+                scope,
+                e.span,
+                "E506",
+                f"nothing flows into '{arg.name}'",
+                help="add it to a flux: A -> ... at ...",
+            )
         dims = frozenset(i.dim for i in index if isinstance(i, Along))
         return Term(total, e.span, dimension, dims)
 
@@ -652,7 +723,11 @@ class Elaborator:
         out: dict[str, Index] = {}
         for item, i in zip(pool.index, index, strict=False):
             if item.name in self.table.dims:
-                out[item.name] = Along(i.dim, i.shift - item.shift) if isinstance(i, Along) else Member(i.dim, i.position - item.shift)
+                out[item.name] = (
+                    Along(i.dim, i.shift - item.shift)
+                    if isinstance(i, Along)
+                    else Member(i.dim, i.position - item.shift)
+                )
         return out
 
     def _product(self, factors: list[tuple[ast.Expr, bool]], scope: Scope) -> Term:
@@ -664,7 +739,9 @@ class Elaborator:
                 return term
             dimension = NONE / (term.dimension or NONE) if divides else term.dimension or NONE
             expr = out.expr / term.expr if divides else out.expr * term.expr
-            out = Term(expr, out.span.to(term.span), (out.dimension or NONE) * dimension, out.dims | term.dims)
+            out = Term(
+                expr, out.span.to(term.span), (out.dimension or NONE) * dimension, out.dims | term.dims
+            )
         return out
 
     product = _product
@@ -673,7 +750,13 @@ class Elaborator:
         arg = e.args[0] if len(e.args) == 1 else None
         symbol = self.table.symbols.get(arg.name) if isinstance(arg, ast.Name) else None
         if not isinstance(arg, ast.Name) or symbol is None or symbol.kind != "state":
-            return self._bad(scope, e.span, "E209", "'steady' takes the name of a state first", help="e.g. steady(S, temp=283 [K])")
+            return self._bad(
+                scope,
+                e.span,
+                "E209",
+                "'steady' takes the name of a state first",
+                help="e.g. steady(S, temp=283 [K])",
+            )
         if scope.place in ("const", "forcing", "prior"):
             return self._not_here(arg, f"steady({arg.name})", scope)
         self.used.add(arg.name)
@@ -687,7 +770,12 @@ class Elaborator:
         inner = Ref(symbol.name, index)
         scale, offset = self.system.to_coherent(self.unit_of(symbol))
         dims = frozenset(i.dim for i in index if isinstance(i, Along))
-        return replace(base, expr=affine(Steady(inner, *(g for g in given if g is not None)), scale, offset), span=e.span, dims=dims)
+        return replace(
+            base,
+            expr=affine(Steady(inner, *(g for g in given if g is not None)), scale, offset),
+            span=e.span,
+            dims=dims,
+        )
 
     def _steady_forcing(self, k: ast.Keyword, scope: Scope) -> sp.Tuple | None:
         symbol = self.table.symbols.get(k.name)
@@ -709,7 +797,12 @@ class Elaborator:
             return self._bad(scope, e.span, "E507", f"'{e.function}' over a window stands only in observe",
                              help="a window runs over the time between observations")  # fmt: skip
         if len(e.args) != 1:
-            return self._bad(scope, e.span, "E206", f"'{e.function}' takes one expression and a window, {len(e.args)} given")
+            return self._bad(
+                scope,
+                e.span,
+                "E206",
+                f"'{e.function}' takes one expression and a window, {len(e.args)} given",
+            )
         body = self.value(e.args[0], replace(scope, windows=None))
         length = self._window_length(e.window, scope)
         if body.bad or (length is not None and length.bad):

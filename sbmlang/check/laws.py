@@ -13,7 +13,13 @@ from sbmlang.check.terms import Scope
 from sbmlang.errors import Label, did_you_mean, error
 from sbmlang.ir import Law
 from sbmlang.ir.intervals import Interval, interval, is_exact
-from sbmlang.library.distributions import DISTRIBUTIONS, Argument, ArgumentError, Distribution, match_arguments
+from sbmlang.library.distributions import (
+    DISTRIBUTIONS,
+    Argument,
+    ArgumentError,
+    Distribution,
+    match_arguments,
+)
 from sbmlang.library.family import Domain, Value
 from sbmlang.library.units import NONE, ONE, Unit
 from sbmlang.syntax import ast
@@ -55,11 +61,15 @@ class Laws:
                          help=form.instead)  # fmt: skip
             return None
         self._failed = False
-        values = [self._value(a, e, units, scope, bare) for a, e in zip(binding.arguments, written, strict=True)]
+        values = [
+            self._value(a, e, units, scope, bare) for a, e in zip(binding.arguments, written, strict=True)
+        ]
         if self._failed:
             return None
         try:
-            return Law(distribution.name, binding.canonical(values, len(units) if distribution.event_rank else None))
+            return Law(
+                distribution.name, binding.canonical(values, len(units) if distribution.event_rank else None)
+            )
         except ArgumentError as wrong:
             self._argument_error(call, written, wrong)
             return None
@@ -68,12 +78,16 @@ class Laws:
         found = DISTRIBUTIONS.get(call.function)
         if found is None:
             elsewhere = _ELSEWHERE.get(call.function.lower())
-            near = (f"did you mean '{elsewhere}'?",) if elsewhere else did_you_mean(call.function, DISTRIBUTIONS)
+            near = (
+                (f"did you mean '{elsewhere}'?",) if elsewhere else did_you_mean(call.function, DISTRIBUTIONS)
+            )
             self._report(call, "E240", f"unknown distribution '{call.function}'",
                          help=near or (f"known: {', '.join(DISTRIBUTIONS)}",))  # fmt: skip
         return found
 
-    def _value(self, argument: Argument, e: ast.Expr, units: Sequence[Unit], scope: Scope, bare: bool) -> Value:
+    def _value(
+        self, argument: Argument, e: ast.Expr, units: Sequence[Unit], scope: Scope, bare: bool
+    ) -> Value:
         """One argument in the unit of its role; lists member by member."""
         if isinstance(e, ast.ListExpr):
             return tuple(self._nested(argument, x, units, scope, bare, (i,)) for i, x in enumerate(e.items))
@@ -85,7 +99,9 @@ class Laws:
                 place: tuple[int, ...]) -> Value:  # fmt: skip
         """An entry of a list (or of a list of lists) in the unit of its member."""
         if isinstance(e, ast.ListExpr):
-            return tuple(self._nested(argument, x, units, scope, bare, (*place, j)) for j, x in enumerate(e.items))
+            return tuple(
+                self._nested(argument, x, units, scope, bare, (*place, j)) for j, x in enumerate(e.items)
+            )
         last = len(units) - 1
         return self._scalar(argument, e, units, scope, bare, min(place[0], last), min(place[-1], last))
 
@@ -122,7 +138,9 @@ class Laws:
         low, high = interval(value, self.elaborator.supports)
         if low < domain[0] or high > domain[1]:
             shown = "a positive number" if isinf(domain[1]) else "a number between 0 and 1"
-            prior = "HalfNormal(...) or LogNormal(...)" if isinf(domain[1]) else "Beta(...) or LogitNormal(...)"
+            prior = (
+                "HalfNormal(...) or LogNormal(...)" if isinf(domain[1]) else "Beta(...) or LogitNormal(...)"
+            )
             self._report(e, "E508", f"'{argument.name}' must be {shown}, but this can lie anywhere from {low:g} to {high:g}",
                          help=f"give the parameter a prior on the right support, e.g. {prior}")  # fmt: skip
 

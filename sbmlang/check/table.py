@@ -142,7 +142,9 @@ def _dim(node: ast.IndexDecl, found: list[Diagnostic]) -> Dim:
     if node.members is not None:
         for member, count in {m: node.members.count(m) for m in node.members}.items():
             if count > 1:
-                found.append(error("E201", f"member '{member}' appears twice in index '{node.name}'", node.span))
+                found.append(
+                    error("E201", f"member '{member}' appears twice in index '{node.name}'", node.span)
+                )
         return Dim(node.name, len(node.members), node.members, 1, node.cyclic, node.doc)
     if node.first is None or node.last is None:
         return Dim(node.name, None, None, 1, node.cyclic, node.doc)

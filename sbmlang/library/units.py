@@ -255,7 +255,6 @@ class CoherentSystem:
         size = self._size(unit.dimension)
         return _snap(unit.scale / size), _snap(unit.offset / size)
 
-
     def unit_of(self, dimension: Dimension) -> Unit:
         """The coherent unit of a dimension, written with the units of the file."""
         parts = [(self.names.get(root) or _SI_NAMES.get(root, root), p) for root, p in dimension.powers]

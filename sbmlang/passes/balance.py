@@ -7,10 +7,10 @@ import sympy as sp
 from sbmlang.ir.facts import Balance
 from sbmlang.ir.graph import bodies
 from sbmlang.ir.indexing import inline
+from sbmlang.ir.intervals import Interval, interval, supports
 from sbmlang.ir.model import Flux, Model
 from sbmlang.ir.notation import expression
 from sbmlang.ir.symbols import Expr, Ref, refs
-from sbmlang.ir.intervals import Interval, interval, supports
 from sbmlang.passes.simplify import tidy
 from sbmlang.passes.structure import linear_drift
 

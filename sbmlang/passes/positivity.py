@@ -6,10 +6,10 @@ import sympy as sp
 
 from sbmlang.ir.facts import Fact
 from sbmlang.ir.graph import reaches, written_out
+from sbmlang.ir.intervals import interval, supports
 from sbmlang.ir.model import Model, State
 from sbmlang.ir.notation import expression
 from sbmlang.ir.symbols import Along, Expr, Ref, bases
-from sbmlang.ir.intervals import interval, supports
 
 
 def bounded(model: Model) -> Fact:

@@ -43,7 +43,9 @@ def density_is_consistent(program: Any, data: Dataset, *, seed: int = 0) -> None
     back = program.constrain(u, data)
     for name, value in p.items():
         np.testing.assert_allclose(np.asarray(back[name]), value, rtol=1e-9, atol=1e-12)
-    jacobian = np.stack([_difference(lambda v: _flat(program, v, data), u, e) for e in np.eye(len(u))], axis=1)
+    jacobian = np.stack(
+        [_difference(lambda v: _flat(program, v, data), u, e) for e in np.eye(len(u))], axis=1
+    )
     sign, log_size = np.linalg.slogdet(jacobian)
     assert sign != 0
     total = float(program.log_prior(p, data)) + float(program.log_likelihood(p, data)) + log_size
@@ -59,10 +61,14 @@ def gradient_is_right(program: Any, data: Dataset, *, seed: int = 0, rtol: float
     f = program.value_and_grad(data)
     slope = float(np.asarray(f(u)[1]) @ direction)
     difference = float(_difference(lambda v: np.asarray(f(v)[0]), u, direction, 1e-4))
-    assert abs(slope - difference) <= rtol * max(1.0, abs(slope), abs(difference)), f"gradient {slope} against {difference}"
+    assert abs(slope - difference) <= rtol * max(1.0, abs(slope), abs(difference)), (
+        f"gradient {slope} against {difference}"
+    )
 
 
-def _difference(f: Callable[[np.ndarray], np.ndarray], u: np.ndarray, e: np.ndarray, h: float = 1e-3) -> np.ndarray:
+def _difference(
+    f: Callable[[np.ndarray], np.ndarray], u: np.ndarray, e: np.ndarray, h: float = 1e-3
+) -> np.ndarray:
     """The derivative along ``e``, by central differences of fourth order."""
     return (8 * (f(u + h * e) - f(u - h * e)) - (f(u + 2 * h * e) - f(u - 2 * h * e))) / (12 * h)
 

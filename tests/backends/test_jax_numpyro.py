@@ -63,7 +63,12 @@ def test_handlers_condition_it(case):
 
 def test_svi_brings_the_rate_to_the_truth(case):
     program, _, arrays = case
-    svi = SVI(program.functions.model, autoguide.AutoNormal(program.functions.model), numpyro.optim.Adam(0.05), Trace_ELBO())
+    svi = SVI(
+        program.functions.model,
+        autoguide.AutoNormal(program.functions.model),
+        numpyro.optim.Adam(0.05),
+        Trace_ELBO(),
+    )
     found = svi.run(jax.random.PRNGKey(1), 800, arrays, progress_bar=False)
     assert found.losses[-1] < found.losses[0]
     assert abs(np.log(float(np.exp(found.params["typical_auto_loc"])) / 0.3)) < 0.5

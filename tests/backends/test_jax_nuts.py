@@ -59,7 +59,7 @@ def test_draws_depend_on_the_seed_alone_and_a_run_can_go_on():
     assert rest.timings["warmup"] == 0
     with pytest.raises(SbmError) as caught:
         sample(gaussian, begin(2), draws=15, warmup=0, seed=0, resume=first.state)
-    assert caught.value.codes == ("E715",)
+    assert caught.value.codes == ("E717",)
 
 
 def test_another_seed_other_draws():

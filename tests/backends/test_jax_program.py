@@ -119,13 +119,17 @@ observe z[plot] [gC/day] ~ Normal(mean(rate(CO2[plot]), since last), 0.1 [gC/day
 
 TABLES = {
     "pulsed": (
-        {"t": [0, 5, 11, 20, 30] * 2, "plot": ["a"] * 5 + ["b"] * 5, "litter": [1, 2, 0, 4, 1, 2, 2, 3, 0, 1]},
+        {
+            "t": [0, 5, 11, 20, 30] * 2,
+            "plot": ["a"] * 5 + ["b"] * 5,
+            "litter": [1, 2, 0, 4, 1, 2, 2, 3, 0, 1],
+        },
     ),
     "forced": (
         {"t": [0, 5, 10, 20, 30] * 2, "site": ["a"] * 5 + ["b"] * 5, "rain": [1, 2, 0, 4, 1, 2, 2, 3, 0, 1]},
         {"t": [0, 8, 16, 24, 30], "sun": [100, 200, 50, 120, 90]},
         {"site": ["a", "b"], "clay": [0.1, 0.2]},
-    )
+    ),
 }
 MODELS = {"decay": DECAY, "forced": FORCED, "ring": RING, "stiff": STIFF, "pulsed": PULSED}
 
@@ -147,7 +151,11 @@ def with_values(program, data: Dataset, seed: int = 3) -> Dataset:
 
 
 def solvers(name: str) -> tuple[str, ...]:
-    return {"pulsed": ("exponential", "explicit"), "decay": ("exponential", "explicit"), "stiff": ("implicit",)}.get(name, ("explicit", "implicit"))
+    return {
+        "pulsed": ("exponential", "explicit"),
+        "decay": ("exponential", "explicit"),
+        "stiff": ("implicit",),
+    }.get(name, ("explicit", "implicit"))
 
 
 CASES = [(name, solver) for name in MODELS for solver in solvers(name)]

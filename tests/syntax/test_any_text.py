@@ -98,7 +98,7 @@ def test_any_unit(text):
 
 RANDOM = random.Random(1)
 JUNK = {
-    "letters": "".join(RANDOM.choice("abd let=~()[]{}\n +-*/^\"#:.19µ") for _ in range(200_000)),
+    "letters": "".join(RANDOM.choice('abd let=~()[]{}\n +-*/^"#:.19µ') for _ in range(200_000)),
     "quotes": '"' * 200_000,
     "spaces": " " * 200_000 + "x",
     "zeros": "\0" * 200_000,

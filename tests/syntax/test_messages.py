@@ -150,13 +150,16 @@ def test_junk_is_cut_off():
 
 def test_a_message_in_full():
     _, problems = parse(Source("m.sbm", "model m\nlet y = (a + b]  # oh\n"))
-    assert render(problems[0]) == """error E102: '(' is closed by ']'
+    assert (
+        render(problems[0])
+        == """error E102: '(' is closed by ']'
   --> m.sbm:2:15
    |
  2 | let y = (a + b]  # oh
    |         ~     ^
    |         opened here
    = help: close it with ')'"""
+    )
 
 
 def test_messages_are_the_same_in_any_process():

@@ -34,7 +34,7 @@ def test_model_and_units():
 
 def test_time_with_all_options():
     time = one(
-        'time t [hour] step 1 [hour] from 0 to 5000 [hour] forcing at end origin 2012-01-01 '
+        "time t [hour] step 1 [hour] from 0 to 5000 [hour] forcing at end origin 2012-01-01 "
         'column "when" scheme euler "the time"'
     )
     assert (time.step.value, time.start.value, time.stop.value) == (1, 0, 5000)
@@ -154,7 +154,7 @@ def test_flux_with_index():
 
 def test_drift_init_observe_report():
     drift, start, law, seen, report = program(
-        'd S/dt = -k*S\ninit S = 1 [mg]\ninit D ~ Normal(1, 2)\n'
+        "d S/dt = -k*S\ninit S = 1 [mg]\ninit D ~ Normal(1, 2)\n"
         'observe CO2 [mg/day] column "CO2 flux" ~ Normal(rate(R), 0.1) "doc"\nreport q = S/D'
     )
     assert (drift.state.name, drift.denominator) == ("S", "dt")

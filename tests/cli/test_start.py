@@ -46,7 +46,7 @@ def test_version(sbm):
 
 
 def test_a_fault_of_our_own_says_so(sbm, monkeypatch):
-    monkeypatch.setattr("sbmlang.cli.models.analyse", lambda source: 1 / 0)
+    monkeypatch.setattr("sbmlang.cli.models.examine", lambda source: 1 / 0)
     ended = sbm("check", "model.sbm")
     assert ended.code == 70
     assert "ZeroDivisionError" in ended.err and "fault of sbmlang" in ended.err

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from numpyro import handlers
 
 from .bijections import Bijection, bijection, simplex
+from .distributions import log_density
 
 End = float | None | Callable[[Mapping[str, Any]], jax.Array]
 
@@ -111,7 +112,7 @@ def log_prior(
 ) -> jax.Array:
     """Sum of the prior log densities, each in the declared unit."""
     trace = _trace(parameters, p, data, joints)
-    terms = [jnp.sum(s["fn"].log_prob(s["value"])) for s in trace.values() if s["type"] == "sample"]
+    terms = [jnp.sum(log_density(s["fn"], s["value"])) for s in trace.values() if s["type"] == "sample"]
     return sum(terms, start=jnp.zeros(()))
 
 
@@ -136,7 +137,7 @@ def _observed(model: Any, p: Any, data: Any, joints: Any) -> tuple[dict[str, jax
     seen = {n: s for n, s in trace.items() if s["type"] == "sample" and s["is_observed"]}
     solved = seen.pop("solved")["fn"].log_factor == 0
     terms = {
-        n: jnp.broadcast_to(s["fn"].log_prob(s["value"]), jnp.shape(s["value"])) for n, s in seen.items()
+        n: jnp.broadcast_to(log_density(s["fn"], s["value"]), jnp.shape(s["value"])) for n, s in seen.items()
     }
     return terms, solved
 

@@ -239,3 +239,15 @@ def with_values_of(program) -> Dataset:
 
     data = empty(program.model, np.linspace(1, 10, 4), observe=True)
     return replace(data, channels={n: replace(c, value=np.ones(len(c))) for n, c in data.channels.items()})
+
+
+def test_a_value_outside_the_support_is_impossible():
+    """numpyro's own densities are not checked there: a uniform law would score a value beyond its end."""
+    program = sbm.loads(
+        "model box time t [day] param width ~ Uniform(0, 5) observe y ~ Uniform(0, width)", "box"
+    ).compile("jax")
+    data = sbm.read_data(sbm.loads("model box time t [day] param width ~ Uniform(0, 5) observe y ~ Uniform(0, width)"),
+                         {"t": [1, 2], "y": [0.5, 2.0]})  # fmt: skip
+    assert float(program.log_likelihood({"width": 1.0}, data)) == -np.inf
+    assert float(program.log_likelihood({"width": 4.0}, data)) == pytest.approx(-2 * np.log(4))
+    assert float(program.log_prior({"width": 6.0}, data)) == -np.inf

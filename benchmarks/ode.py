@@ -270,7 +270,9 @@ def main() -> None:
           f"\n{os.cpu_count()} cores, Python {platform.python_version()}, {packages}\n", flush=True)  # fmt: skip
     table = np.loadtxt(EXAMPLES / "lynx_hare" / "pelts.csv", delimiter=",", skiprows=1)
     years, pelts = table[:, 0] - table[0, 0], table[:, 1:]
-    peers = [ours(o), by_hand(o, years, pelts, False), by_hand(o, years, pelts, True), stan(o, years, pelts)]
+    # The default adjoint cannot be compiled apart from its start (a closure of diffrax), so the forward mode stands
+    # for the hand-written model; it was the faster of the two in earlier measurements.
+    peers = [ours(o), by_hand(o, years, pelts, True), stan(o, years, pelts)]
     compare([row for row in peers if row is not None])
     spread(o)
     exact(o)

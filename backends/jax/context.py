@@ -14,6 +14,7 @@ from sbmlang.emit.printer import Environment, Value
 from sbmlang.errors import NotYet, error
 from sbmlang.ir import Along, Definition, Law, Model, Quantity, Root, Stage, bases, refs
 from sbmlang.ir.facts import Facts
+from sbmlang.ir.graph import names as names_of
 from sbmlang.ir.indexing import inline
 
 from .layout import Layout
@@ -95,7 +96,7 @@ class Context:
             return Stage.TIME
         return Stage.ONCE
 
-    def _needed(self, expressions: Iterable[sp.Expr], below: Stage = Stage.STATE) -> set[str]:
+    def _needed(self, expressions: Iterable[sp.Expr]) -> set[str]:
         """Names that expressions need, through definitions of later stages than parameters."""
         todo, found = {b for e in expressions for b in bases(e)}, set()
         while todo:
@@ -180,22 +181,11 @@ class Context:
         for d in self.model.definitions:
             if name in names_of(d):
                 return dims_of(d)[names_of(d).index(name)]
-        return next(q.dims for q in self._quantities() if q.name == name)
-
-    def _quantities(self) -> Iterator[Quantity]:
-        return self.model.quantities()
-
-
-def names_of(d: Definition | Root) -> tuple[str, ...]:
-    return d.names if isinstance(d, Root) else (d.name,)
+        return self.model.quantity(name).dims
 
 
 def dims_of(d: Definition | Root) -> tuple[tuple[str, ...], ...]:
     return d.dims if isinstance(d, Root) else (d.dims,)
-
-
-def free_dims_of(expr: sp.Expr) -> set[str]:
-    return {i.dim for r in refs(expr) for i in r.index if isinstance(i, Along)}
 
 
 def unit_comment(q: Quantity) -> str:

@@ -54,7 +54,7 @@ class PathWriter(Context):
         needed = self._needed(expressions)
         forcings = {f.name for f in self.model.forcings}
         taken = [(n, "p") for n in self.theta] + [(n, "inputs") for n in self.inputs if n not in forcings]
-        about = {q.name: q for q in self._quantities()}
+        about = {q.name: q for q in self.model.quantities()}
         return [
             f'{self.python(n)} = {place}["{n}"]{self._said(about.get(n))}'
             for n, place in taken

@@ -10,8 +10,10 @@ import sympy as sp
 from sbmlang.emit.code import Function, comment
 from sbmlang.emit.printer import ROW, TIME, Environment, Value
 from sbmlang.ir import Law, Observation, Report, Stage, Window, bases
+from sbmlang.ir.graph import names as names_of
+from sbmlang.ir.indexing import free_dims
 
-from .context import Context, dims_of, free_dims_of, mapped_argument, names_of, unit_comment
+from .context import Context, dims_of, mapped_argument, unit_comment
 
 
 class RowWriter(Context):
@@ -55,9 +57,7 @@ class RowWriter(Context):
         if any(self._touches_time(e) for e in used) or o.windows:
             body.append('at = rows["at"]')
         body += [
-            f'{code} = rows["index.{d}"]'
-            for d, code in dims.items()
-            if any(d in free_dims_of(e) for e in used)
+            f'{code} = rows["index.{d}"]' for d, code in dims.items() if any(d in free_dims(e) for e in used)
         ]
         body += self._forcing_lines(used)
         values: dict[str, str] = {}

@@ -8,10 +8,11 @@ from sbmlang.emit.code import Function, comment
 from sbmlang.emit.printer import Environment, Value
 from sbmlang.errors import NotYet, error
 from sbmlang.ir import Along, Law, Ref, Root, Stage, bases, refs
+from sbmlang.ir.graph import names as names_of
 from sbmlang.library.distributions import DISTRIBUTIONS
 from sbmlang.passes.structure import untouched
 
-from .context import Context, dims_of, names_of, returned, unit_comment
+from .context import Context, dims_of, returned, unit_comment
 from .layout import Layout
 
 

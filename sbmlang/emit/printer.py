@@ -6,6 +6,7 @@ broadcasting does the rest. What a name stands for in the place at hand is told 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -52,7 +53,7 @@ class Environment:
         return tuple(d for d in dims if d not in self.dropped)
 
 
-class ArrayPrinter(AbstractPythonCodePrinter):
+class ArrayPrinter(AbstractPythonCodePrinter, ABC):
     """Prints with the functions of an array library; subclasses give their names."""
 
     library = ""
@@ -225,8 +226,10 @@ class ArrayPrinter(AbstractPythonCodePrinter):
         raise AttributeError(name)
 
     # what array libraries call differently
+    @abstractmethod
     def _shifted(self, code: str, axis: int, shift: int, cyclic: bool) -> str:
-        raise NotImplementedError
+        """Code of an array moved by ``shift`` members along an axis; at an end the last member stays."""
 
+    @abstractmethod
     def _transposed(self, code: str, order: list[int]) -> str:
-        raise NotImplementedError
+        """Code of an array with its axes in another order."""

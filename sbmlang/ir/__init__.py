@@ -1,13 +1,17 @@
 """What a backend author reads: the symbolic model and the facts about it."""
 
 from sbmlang.ir.model import (
+    Censoring,
     Covariate,
     Definition,
     Dim,
+    Draw,
+    Dynamics,
     Flux,
     Forcing,
     Joint,
     Law,
+    Map,
     Model,
     Observation,
     Ode,
@@ -15,9 +19,11 @@ from sbmlang.ir.model import (
     Quantity,
     Report,
     Root,
+    Sde,
     Stage,
     State,
     Time,
+    Wiener,
     Window,
 )
 from sbmlang.ir.symbols import (
@@ -36,7 +42,8 @@ from sbmlang.ir.symbols import (
 )
 
 __all__ = [
-    "Along", "Covariate", "Definition", "Dim", "Expit", "Flux", "Forcing", "Index", "Joint", "Law", "Logit",
-    "Member", "Model", "Observation", "Ode", "Over", "Parameter", "Quantity", "Ref", "Report", "Root",
-    "Stage", "State", "Steady", "Time", "Window", "WindowValue", "bases", "coordinate", "refs",
+    "Along", "Censoring", "Covariate", "Definition", "Dim", "Draw", "Dynamics", "Expit", "Flux",
+    "Forcing", "Index", "Joint", "Law", "Logit", "Map", "Member", "Model", "Observation", "Ode", "Over",
+    "Parameter", "Quantity", "Ref", "Report", "Root", "Sde", "Stage", "State", "Steady", "Time", "Wiener",
+    "Window", "WindowValue", "bases", "coordinate", "refs",
 ]  # fmt: skip

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from sbmlang.ir.model import Stage
+from sbmlang.ir.stepping import FiniteChain, GaussianModel, Step
 from sbmlang.ir.symbols import Expr
 from sbmlang.source import Span
 
@@ -41,6 +43,20 @@ class Balance:
 
 
 @dataclass(frozen=True)
+class Engine:
+    """One way to treat stochastic states, whether it fits the model, and why.
+
+    ``name``: "exact" (Kalman filter), "forward" (finite state sets), "gaussian" (moment-exact or extended
+    Kalman filter, approximate), "particle", "sampled" (the path beside the parameters). ``kind`` says more,
+    for "gaussian" which filter.
+    """
+
+    name: Literal["exact", "forward", "gaussian", "particle", "sampled"]
+    fits: Fact
+    kind: str = ""
+
+
+@dataclass(frozen=True)
 class Facts:
     """Structure facts of a model, shown by ``sbm show`` and used by backends to choose methods.
 
@@ -51,6 +67,9 @@ class Facts:
     only the data could tell. ``separable``: dims whose members never touch along the path. ``jacobian``:
     see ``passes.derivatives``; None with ``jacobian_reason`` where it is left out. ``stages`` covers
     definitions, fluxes and reports. ``jump_times`` are numbers in the time variable's unit.
+
+    Stochastic models have ``engines`` in the order of preference, their ``step``, and where they exist the
+    ``gaussian`` form (also for the "gaussian" engine) and the finite ``chain``.
     """
 
     linear_drift: Fact
@@ -66,3 +85,12 @@ class Facts:
     jacobian: Mapping[tuple[str, str], Expr] | None = None
     jacobian_reason: str = ""
     jump_times: tuple[Expr, ...] = ()
+    engines: tuple[Engine, ...] = ()
+    step: Step | None = None
+    gaussian: GaussianModel | None = None
+    chain: FiniteChain | None = None
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine that ``states="auto"`` takes: the first that fits; None for deterministic states."""
+        return next((e for e in self.engines if e.fits), None)

@@ -62,12 +62,14 @@ def expressions(model: Model) -> Iterator[Expr]:
         yield from joint.law.expressions()
     for state in model.states:
         yield state.init
-    yield from model.dynamics.drift.values()
+        yield from state.start.expressions() if state.start else ()
+    yield from model.dynamics.expressions()
     for flux in model.fluxes:
         yield flux.rate
         yield from (c for c, _ in flux.targets)
     for observation in model.observations:
         yield from observation.law.expressions()
+        yield from (observation.censoring.limit,) if observation.censoring else ()
         for window in observation.windows:
             yield window.expr
             yield from () if window.length is None else (window.length,)

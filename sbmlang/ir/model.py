@@ -10,12 +10,15 @@ quantity it describes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Literal
 
-from sbmlang.ir.symbols import Expr, Ref
+import sympy as sp
+
+from sbmlang.ir.indexing import free_dims
+from sbmlang.ir.symbols import Along, Expr, Ref
 from sbmlang.library.units import CoherentSystem, Unit
 from sbmlang.source import Span
 
@@ -61,8 +64,16 @@ class Law:
         for value in self.args.values():
             yield from _leaves(value)
 
+    def changed(self, change: Callable[[Expr], Expr]) -> Law:
+        """The same family with every argument changed."""
+        return Law(self.family, {name: _changed(value, change) for name, value in self.args.items()})
+
 
 Argument = Expr | tuple["Argument", ...]
+
+
+def _changed(value: Argument, change: Callable[[Expr], Expr]) -> Argument:
+    return tuple(_changed(v, change) for v in value) if isinstance(value, tuple) else change(value)
 
 
 def _leaves(value: Argument) -> Iterator[Expr]:
@@ -157,10 +168,14 @@ class State(Quantity):
     """A component of the path. ``kind`` tells declared states from sinks and window accumulators.
 
     ``lower``/``upper`` are declared bounds (numbers, in the declared unit), facts unless ``enforced``.
-    ``init`` is the value at the start, in the declared unit.
+    ``init`` is the value at the start, in the declared unit. In a stochastic model the start may be random:
+    ``start`` is its law then and ``init`` the law's location. Such a start belongs to the path, not to the
+    parameters. A state with ``values`` K takes the values 1..K.
     """
 
     init: Expr
+    start: Law | None = None
+    values: int | None = None
     lower: float | None = None
     upper: float | None = None
     enforced: bool = False
@@ -188,8 +203,112 @@ class Ode:
 
     drift: Mapping[str, Expr]
 
+    @property
+    def equations(self) -> Mapping[str, Expr]:
+        """The right-hand side of each state's equation."""
+        return self.drift
 
-Dynamics = Ode  # later issues add Sde and Map
+    def expressions(self) -> Iterator[Expr]:
+        yield from self.drift.values()
+
+    def changed(self, change: Callable[[Expr], Expr]) -> Ode:
+        """The same dynamics with every expression changed."""
+        return Ode({name: change(e) for name, e in self.drift.items()})
+
+    def extended(self, integrals: Mapping[str, Expr], time: Time) -> Ode:
+        """With further states that integrate these expressions over time."""
+        return Ode({**self.drift, **integrals})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wiener:
+    """A standard Wiener process; along ``dims`` each member is one of its own, independent of the others.
+
+    ``owner`` is the state whose ``noise`` has no process named in it; the name is then ``STATE.noise``.
+    """
+
+    name: str
+    dims: tuple[str, ...] = ()
+    owner: str | None = None
+    doc: str = ""
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Sde:
+    """dx = drift dt + diffusion dW, after Ito, on a stepped path (``Time.step``, ``Time.scheme``).
+
+    ``drift`` has every state (sinks and accumulators too, which have no noise). ``diffusion`` has the states
+    with noise: a form that is linear in references to Wiener processes, in the state's unit per square root
+    of the time unit; ``s1*W1 + s2*W2`` makes noise that two states share.
+    """
+
+    drift: Mapping[str, Expr]
+    diffusion: Mapping[str, Expr]
+    wieners: tuple[Wiener, ...]
+
+    @property
+    def equations(self) -> Mapping[str, Expr]:
+        """The drift of each state."""
+        return self.drift
+
+    def expressions(self) -> Iterator[Expr]:
+        yield from self.drift.values()
+        yield from self.diffusion.values()
+
+    def changed(self, change: Callable[[Expr], Expr]) -> Sde:
+        """The same dynamics with every expression changed."""
+        return Sde({name: change(e) for name, e in self.drift.items()},
+                   {name: change(e) for name, e in self.diffusion.items()}, self.wieners)  # fmt: skip
+
+    def extended(self, integrals: Mapping[str, Expr], time: Time) -> Sde:
+        """With further states that integrate these expressions over time."""
+        return Sde({**self.drift, **integrals}, self.diffusion, self.wieners)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw(Quantity):
+    """A random number drawn anew in every step; its law may depend on the old states and earlier draws.
+
+    ``next S ~ Law`` is a draw named ``STATE.next`` that becomes the new value of the state.
+    """
+
+    law: Law
+
+
+@dataclass(frozen=True)
+class Map:
+    """Discrete time: every state's value one step later, from the old values and the draws of the step.
+
+    The step is ``Time.step``, or 1 in the time variable's unit.
+    """
+
+    update: Mapping[str, Expr]
+    draws: tuple[Draw, ...] = ()
+
+    @property
+    def equations(self) -> Mapping[str, Expr]:
+        """The new value of each state."""
+        return self.update
+
+    def expressions(self) -> Iterator[Expr]:
+        yield from self.update.values()
+        for draw in self.draws:
+            yield from draw.law.expressions()
+
+    def changed(self, change: Callable[[Expr], Expr]) -> Map:
+        """The same dynamics with every expression changed."""
+        return Map({name: change(e) for name, e in self.update.items()},
+                   tuple(replace(d, law=d.law.changed(change)) for d in self.draws))  # fmt: skip
+
+    def extended(self, integrals: Mapping[str, Expr], time: Time) -> Map:
+        """With further states that sum these expressions times the step, from the left of each step."""
+        step = sp.Float(time.step or 1.0)
+        sums = {n: Ref(n, tuple(map(Along, sorted(free_dims(e))))) + step * e for n, e in integrals.items()}
+        return Map({**self.update, **sums}, self.draws)
+
+
+Dynamics = Ode | Sde | Map
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +329,16 @@ class Window:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
+@dataclass(frozen=True)
+class Censoring:
+    """How values are not seen whole: ``below`` (``above``) a limit only that they are below (above) it is
+    known, and the data hold the limit there; ``rounded`` to multiples of ``limit``. In the observation's unit.
+    """
+
+    kind: Literal["below", "above", "rounded"]
+    limit: Expr
+
+
 @dataclass(frozen=True, kw_only=True)
 class Observation(Quantity):
     """An observation operator with its error law, for the data column ``column``."""
@@ -217,6 +346,7 @@ class Observation(Quantity):
     law: Law
     column: str
     windows: tuple[Window, ...] = ()
+    censoring: Censoring | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,6 +403,19 @@ class Model:
         yield from self.forcings
         yield from (d for d in self.definitions if isinstance(d, Definition))
         yield from self.states
+        if isinstance(self.dynamics, Map):
+            yield from self.dynamics.draws
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether the path is random given the parameters."""
+        match self.dynamics:
+            case Ode():
+                return False
+            case Sde():
+                return True
+            case Map(draws=draws):
+                return bool(draws) or any(s.start is not None for s in self.states)
 
     def quantity(self, name: str) -> Quantity:
         return next(q for q in self.quantities() if q.name == name)

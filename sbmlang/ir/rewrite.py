@@ -6,14 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sbmlang.ir.model import (
-    Argument,
     Definition,
     Flux,
     Joint,
-    Law,
     Model,
     Observation,
-    Ode,
     Parameter,
     Root,
     Window,
@@ -27,28 +24,22 @@ def rewrite(model: Model, change: Change) -> Model:
     """``model`` with ``change`` applied to each of its expressions."""
     return model.replace(
         parameters=tuple(_parameter(p, change) for p in model.parameters),
-        joints=tuple(Joint(j.name, j.members, _law(j.law, change), j.span) for j in model.joints),
+        joints=tuple(Joint(j.name, j.members, j.law.changed(change), j.span) for j in model.joints),
         definitions=tuple(_definition(d, change) for d in model.definitions),
-        states=tuple(replace(s, init=change(s.init)) for s in model.states),
+        states=tuple(
+            replace(s, init=change(s.init), start=s.start and s.start.changed(change)) for s in model.states
+        ),
         fluxes=tuple(_flux(f, change) for f in model.fluxes),
-        dynamics=Ode({name: change(e) for name, e in model.dynamics.drift.items()}),
+        dynamics=model.dynamics.changed(change),
         observations=tuple(_observation(o, change) for o in model.observations),
         reports=tuple(replace(r, expr=change(r.expr)) for r in model.reports),
     )
 
 
-def _argument(value: Argument, change: Change) -> Argument:
-    return tuple(_argument(v, change) for v in value) if isinstance(value, tuple) else change(value)
-
-
-def _law(law: Law, change: Change) -> Law:
-    return Law(law.family, {name: _argument(value, change) for name, value in law.args.items()})
-
-
 def _parameter(p: Parameter, change: Change) -> Parameter:
     return replace(
         p,
-        law=p.law and _law(p.law, change),
+        law=p.law and p.law.changed(change),
         lower=None if p.lower is None else change(p.lower),
         upper=None if p.upper is None else change(p.upper),
     )
@@ -69,4 +60,6 @@ def _window(w: Window, change: Change) -> Window:
 
 
 def _observation(o: Observation, change: Change) -> Observation:
-    return replace(o, law=_law(o.law, change), windows=tuple(_window(w, change) for w in o.windows))
+    censoring = o.censoring and replace(o.censoring, limit=change(o.censoring.limit))
+    windows = tuple(_window(w, change) for w in o.windows)
+    return replace(o, law=o.law.changed(change), windows=windows, censoring=censoring)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import sympy as sp
 
 from sbmlang.ir.indexing import free_dims
-from sbmlang.ir.model import Model, Observation, Ode, State, Window
+from sbmlang.ir.model import Model, Observation, State, Window
 from sbmlang.ir.symbols import Along, Expr, Ref
 from sbmlang.library.units import ONE
 
@@ -26,7 +26,7 @@ def windows(model: Model) -> Model:
     return model.replace(
         observations=observations,
         states=(*model.states, *accumulators.states),
-        dynamics=Ode({**model.dynamics.drift, **accumulators.drift}),
+        dynamics=model.dynamics.extended(accumulators.drift, model.time),
     )
 
 
@@ -37,9 +37,9 @@ class _Accumulators:
         self._references: dict[Expr, Expr] = {}
         self._taken = {q.name for q in model.quantities()} | {o.name for o in model.observations}
         self._sinks = [
-            (Ref(s.name, tuple(map(Along, s.dims))), model.dynamics.drift[s.name])
+            (Ref(s.name, tuple(map(Along, s.dims))), model.dynamics.equations[s.name])
             for s in model.states
-            if s.kind == "sink" and model.dynamics.drift[s.name] != 0
+            if s.kind == "sink" and model.dynamics.equations[s.name] != 0
         ]
 
     def rewritten(self, window: Window, observation: Observation) -> Window:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
@@ -15,16 +15,16 @@ from sbmlang.check.elaborate import Elaborator
 from sbmlang.check.laws import Laws
 from sbmlang.check.table import Symbol, Table, collect
 from sbmlang.check.terms import Scope, WindowSink
-from sbmlang.errors import Diagnostic, error
+from sbmlang.errors import Diagnostic, Label, did_you_mean, error
 from sbmlang.ir import (
     Along,
+    Censoring,
     Covariate,
     Definition,
     Forcing,
     Joint,
     Model,
     Observation,
-    Ode,
     Parameter,
     Ref,
     Report,
@@ -34,8 +34,11 @@ from sbmlang.ir import (
 from sbmlang.ir.intervals import Interval, interval
 from sbmlang.library.distributions import DISTRIBUTIONS
 from sbmlang.library.units import NONE, ONE, CoherentSystem, Unit, Units, UnknownUnit
+from sbmlang.source import Span
 from sbmlang.syntax import ast
 from sbmlang.syntax.walk import unit_expressions
+
+SCHEMES = ("euler", "exact", "milstein")
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class _Assembly:
         parameters, joints = self._parameters()
         definitions = tuple(self._definitions())
         dynamics = Dynamics(e, self.laws)
-        states, fluxes, drift, starts = dynamics.build()
+        states, fluxes, changes, starts = dynamics.build()
         observations = tuple(filter(None, map(self._observation, table.observations)))
         return Model(
             name=table.model.name if table.model else "",
@@ -101,7 +104,7 @@ class _Assembly:
             definitions=definitions,
             states=states,
             fluxes=fluxes,
-            dynamics=Ode(drift),
+            dynamics=changes,
             observations=observations,
             reports=tuple(filter(None, map(self._report, table.reports))),
         )
@@ -217,14 +220,43 @@ class _Assembly:
                     help="give the earlier time first",
                 )
             )
-        for option, given in (("scheme", node.scheme), ("forcing at", node.forcing_at)):
-            if given and self.table.drifts + self.table.fluxes:
-                self.elaborator.report(
-                    error("W502", f"'{option} {given}' has no effect: the states are deterministic", node.span,
-                          help="leave it away; the path is solved to a tolerance")
-                )  # fmt: skip
-        return Time(node.name, unit, start or 0.0, stop, self._constant(node.step, unit, "the step"),
+        step = self._constant(node.step, unit, "the step")
+        if step is not None and step <= 0:
+            self.elaborator.report(
+                error("E562", f"a step of {step:g} leads nowhere", node.step.span if node.step else node.span,
+                      help="give a step above 0")
+            )  # fmt: skip
+        self._stepping(node)
+        return Time(node.name, unit, start or 0.0, stop, step,
                     node.forcing_at or "start", node.origin, node.column, node.scheme, node.doc)  # fmt: skip
+
+    def _stepping(self, node: ast.TimeDecl) -> None:
+        """Whether step, scheme and `forcing at` are there where they are needed, and have an effect."""
+        table, unit = self.table, f" [{node.unit.span.text}]" if node.unit else ""
+        if node.scheme is not None and node.scheme not in SCHEMES:
+            help = did_you_mean(node.scheme, SCHEMES) or (f"schemes: {', '.join(SCHEMES)}",)
+            self.elaborator.report(
+                error("E555", f"unknown scheme '{node.scheme}'", _word(node.span, node.scheme), help=help)
+            )
+        elif table.is_discrete and node.scheme:
+            self.elaborator.report(
+                error("W502", f"'scheme {node.scheme}' has no effect: time is discrete", node.span,
+                      help="leave it away; each state is what its `next` says")
+            )  # fmt: skip
+        elif table.noises and node.step is None and node.scheme != "exact":
+            noise = Label(table.noises[0].state.span, "random from here on")
+            self.elaborator.report(
+                error("E554", "a path with noise is stepped, but there is no step", node.name_span, noise,
+                      help=(f"write e.g. time {node.name}{unit} step 1{unit}",
+                            "with linear drift and additive noise `scheme exact` needs none"))
+            )  # fmt: skip
+        elif not (table.noises or table.is_discrete) and table.is_continuous:
+            for option, given in (("scheme", node.scheme), ("forcing at", node.forcing_at)):
+                if given:
+                    self.elaborator.report(
+                        error("W502", f"'{option} {given}' has no effect: the states are deterministic", node.span,
+                              help="leave it away; the path is solved to a tolerance")
+                    )  # fmt: skip
 
     def _indices(self, index: Sequence[ast.IndexName]) -> dict[str, Along]:
         return {i.name: Along(i.name) for i in index if i.name in self.table.dims}
@@ -250,7 +282,7 @@ class _Assembly:
         for symbol in self.table.of_kind("const", "let", "forcing"):
             if getattr(symbol.node, "value", None) is not None and symbol.name not in self.elaborator.cyclic:
                 definition = self._definition(symbol)
-                if definition is not None:
+                if definition is not None and not self.elaborator.on_draws(symbol):
                     yield definition
 
     def _definition(self, symbol: Symbol) -> Definition | None:
@@ -309,6 +341,9 @@ class _Assembly:
         for symbol in self.table.of_kind("state"):
             node = symbol.node
             assert isinstance(node, ast.StateDecl)
+            if node.values is not None:
+                self._values(node, node.values)
+                continue
             unit = self.elaborator.unit(node.unit)
             low = self._constant(node.lower, unit, f"the bound of '{node.name}'")
             high = self._constant(node.upper, unit, f"the bound of '{node.name}'")
@@ -331,6 +366,19 @@ class _Assembly:
                 value = self._fold(definition.expr) if definition else None
                 if value is not None and value.is_number:
                     self.elaborator.supports[symbol.name] = (float(value), float(value))
+
+    def _values(self, node: ast.StateDecl, values: ast.ValueSet) -> None:
+        wrong = ""
+        if values.first != 1:
+            wrong = f"the values of '{node.name}' begin at {values.first}, they must begin at 1"
+        elif values.last < 2:
+            wrong = f"the values of '{node.name}' leave it no choice"
+        elif node.unit is not None or node.lower is not None or node.upper is not None:
+            wrong = f"'{node.name}' has a set of values, so it takes no unit and no other bounds"
+        if wrong:
+            help = f"write state {node.name} in {{1..K}} with the number of values for K; their meaning is in the doc"
+            self.elaborator.report(error("E557", wrong, values.span, help=help))
+        self.elaborator.supports[node.name] = (1.0, float(max(values.last, 2)))
 
     def _parameters(self) -> tuple[tuple[Parameter, ...], tuple[Joint, ...]]:
         parameters: dict[str, Parameter] = {}
@@ -402,7 +450,8 @@ class _Assembly:
             lower, upper = None, None
         else:
             lower, upper = DISTRIBUTIONS[law.family].support(law.args)
-        self.elaborator.supports[name.name] = self._between(lower, upper)
+        simplex = DISTRIBUTIONS[law.family].constraint == "simplex"
+        self.elaborator.supports[name.name] = (0.0, 1.0) if simplex else self._between(lower, upper)
         return Parameter(name=name.name, unit=unit, dims=_dims(name.index), doc=name.doc or node.doc, span=name.span,
                          law=law, lower=lower, upper=upper)  # fmt: skip
 
@@ -457,7 +506,27 @@ class _Assembly:
         if law is None:
             return None
         return Observation(name=node.name, unit=unit, dims=_dims(node.index), doc=node.doc, span=node.name_span,
-                           law=law, column=node.column or node.name, windows=tuple(sink.windows))  # fmt: skip
+                           law=law, column=node.column or node.name, windows=tuple(sink.windows),
+                           censoring=self._censoring(node, unit, replace(scope, windows=None)))  # fmt: skip
+
+    def _censoring(self, node: ast.ObserveDecl, unit: Unit, scope: Scope) -> Censoring | None:
+        written = node.censoring
+        if written is None:
+            return None
+        what = "the rounding" if written.kind == "rounded" else "the limit"
+        inner = replace(scope, what=f"{what} of '{node.name}'")
+        limit = self.elaborator.quantity(written.limit, node.unit, inner, bare=True)
+        if written.kind == "rounded":
+            family = DISTRIBUTIONS.get(node.law.function)
+            if family is not None and family.discrete:
+                self._no_rounding(f"{family.name} gives whole numbers; there is nothing to round", written)
+            elif limit.is_number and limit <= 0:
+                self._no_rounding(f"values cannot be rounded to multiples of {float(limit):g}", written)
+        return Censoring(written.kind, limit)
+
+    def _no_rounding(self, message: str, written: ast.Censored) -> None:
+        help = "e.g. rounded to 0.1, the distance between two values that can be told apart"
+        self.elaborator.report(error("E564", message, written.span, help=help))
 
     def _report(self, node: ast.ReportDecl) -> Report | None:
         scope = Scope("report", f"report '{node.name}'", self._indices(node.index))
@@ -476,6 +545,12 @@ class _Assembly:
 
 def _dims(index: Sequence[ast.IndexName]) -> tuple[str, ...]:
     return tuple(i.name for i in index)
+
+
+def _word(within: Span, word: str) -> Span:
+    """The last place of a word in a statement."""
+    at = within.source.text.rindex(word, within.start, within.end)
+    return Span(at, at + len(word), within.source)
 
 
 def _entry(end: object, i: int) -> sp.Expr | None:

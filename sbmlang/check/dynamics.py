@@ -7,46 +7,64 @@ from math import isfinite
 
 import sympy as sp
 
+from sbmlang import ir
 from sbmlang.check.elaborate import Elaborator, split_target
 from sbmlang.check.laws import Laws
+from sbmlang.check.noise import Noise
+from sbmlang.check.sides import free, left_side, time_unit
+from sbmlang.check.steps import Steps, values_of
 from sbmlang.check.table import Symbol
 from sbmlang.check.terms import Scope, Term
 from sbmlang.errors import Label, did_you_mean, error
-from sbmlang.ir import Along, Flux, Index, Parameter, Ref, State
+from sbmlang.ir import Along, Flux, Index, Law, Ode, Parameter, Ref, Sde, State
 from sbmlang.ir.indexing import reindex
 from sbmlang.ir.intervals import ALL, interval
+from sbmlang.ir.moments import location
 from sbmlang.library.distributions import DISTRIBUTIONS
 from sbmlang.library.units import NONE, Unit
 from sbmlang.source import Span
 from sbmlang.syntax import ast
 
-Built = tuple[tuple[State, ...], tuple[Flux, ...], dict[str, sp.Expr], tuple[Parameter, ...]]
+Built = tuple[tuple[State, ...], tuple[Flux, ...], ir.Dynamics, tuple[Parameter, ...]]
 
 
 class Dynamics:
-    """Builds ``states``, ``fluxes``, the drift of every state and the unknown starts."""
+    """Builds ``states``, ``fluxes``, how the states change, and the unknown starts."""
 
     def __init__(self, elaborator: Elaborator, laws: Laws) -> None:
         self.elaborator = elaborator
         self.laws = laws
         self.table = elaborator.table
         self.drift: dict[str, sp.Expr] = {}
+        self.starts: dict[str, Law] = {}
+        self.random = False
+        self.steps = Steps(elaborator, laws)
         self.fed: dict[str, ast.FluxDecl] = {}
 
     def build(self) -> Built:
         self._sink_units()
         fluxes = tuple(f for node in self.table.fluxes if (f := self._flux(node)) is not None)
         self._drifts()
+        diffusion, wieners = Noise(self.elaborator).build()
+        update = self.steps.build()
+        without_noise = not (self.table.is_discrete or diffusion or self.elaborator.found)  # all of it zero
+        self.random = self.table.is_stochastic and not without_noise
+        self._one_kind_of_time()
+        self._every_state_changes()
         starts: list[Parameter] = []
         inits = self._inits(starts)
         states = tuple(self._state(s, inits) for s in self.table.of_kind("state"))
         sinks = tuple(self._sink(s) for s in self.table.of_kind("sink"))
-        return (*states, *sinks), fluxes, self.drift, tuple(starts)
+        changes: ir.Dynamics = Ode(self.drift)
+        if self.table.is_discrete:
+            changes = update
+        elif diffusion:
+            changes = Sde(self.drift, diffusion, wieners)
+        return (*states, *sinks), fluxes, changes, tuple(starts)
 
     @property
     def _time_unit(self) -> Unit:
-        time = self.table.time
-        return self.elaborator.unit(time.unit if time else None)
+        return time_unit(self.elaborator)
 
     # --- pools ---------------------------------------------------------------------------------------
 
@@ -246,7 +264,7 @@ class Dynamics:
         seen: dict[str, ast.DriftDecl] = {}
         time = self.table.time
         for node in self.table.drifts:
-            symbol = self._left_side(node.state, "d")
+            symbol = left_side(self.elaborator, node.state, "d")
             if time is not None and node.denominator != f"d{time.name}":
                 self.elaborator.report(
                     error("E213", f"the time variable is '{time.name}', not '{node.denominator.removeprefix('d')}'", _denominator(node),
@@ -271,42 +289,59 @@ class Dynamics:
                 )  # fmt: skip
                 continue
             seen[symbol.name] = node
-            scope = Scope("drift", f"d {symbol.name}/dt", self._free(symbol))
+            scope = Scope("drift", f"d {symbol.name}/dt", free(self.elaborator, symbol))
             term = self.elaborator.value(node.value, scope)
             amount = None if term.bad else self._amount(term, symbol, Scope("drift", f"d {symbol.name}/dt"))
             self.drift[symbol.name] = amount if amount is not None else sp.Integer(0)
-        written = {p.name for node in self.table.fluxes for p in self._pools_of(node)}
-        written |= {node.state.name for node in self.table.drifts}
-        for symbol in self.table.of_kind("state"):
+
+    # --- how states change ---------------------------------------------------------------------------
+
+    def _every_state_changes(self) -> None:
+        table = self.table
+        written = {p.name for node in table.fluxes for p in self._pools_of(node)}
+        written |= {node.state.name for node in table.drifts}
+        written |= {node.state.name for node in table.nexts}
+        drift = f"d NAME/d{table.time.name if table.time else 't'} = ..."
+        flux = f"add {drift}, or a flux from or into it"
+        if table.is_discrete:
+            help = "add next NAME = ..., or next NAME ~ a distribution"
+        elif table.noises:
+            help = f"{flux}; noise alone needs {drift.removesuffix('...')}0"
+        elif table.is_continuous:
+            help = flux
+        else:
+            help = f"{flux}; in discrete time next NAME = ..."
+        for symbol in table.of_kind("state"):
             if symbol.name not in written and not self._misspelt_pools:
+                what = f"nothing says how state '{symbol.name}' changes"
+                shown = help.replace("NAME", symbol.name)
+                self.elaborator.report(error("E518", what, symbol.span, help=shown))
+            if symbol.name in written and values_of(symbol) and not table.is_discrete:
                 self.elaborator.report(
-                    error("E518", f"nothing says how state '{symbol.name}' changes", symbol.span,
-                          help=f"add d {symbol.name}/d{time.name if time else 't'} = ..., or a flux from or into it")
+                    error("E560", f"'{symbol.name}' has a set of values, so it cannot change continuously",
+                          symbol.span, help=f"write next {symbol.name} ~ Categorical([...]) for all states, or leave the set away")
                 )  # fmt: skip
 
-    def _free(self, symbol: Symbol) -> dict[str, Index]:
-        return {i.name: Along(i.name) for i in symbol.index if i.name in self.table.dims}
-
-    def _left_side(self, name: ast.Name, what: str) -> Symbol | None:
-        """The state on the left of an equation, with exactly its declared index."""
-        symbol = self.table.symbols.get(name.name)
-        if symbol is None or symbol.kind != "state":
-            states = [s.name for s in self.table.of_kind("state")]
-            hints = did_you_mean(name.name, states)
-            if symbol is not None and symbol.kind == "sink":
-                hints = ("a sink starts at zero and is filled by fluxes",)
-            self.elaborator.report(error("E214", f"'{name.name}' is not a state", name.span, help=hints))
-            return None
-        self.elaborator.used.add(symbol.name)
-        written = [i.name for i in name.index]
-        declared = [i.name for i in symbol.index]
-        if written != declared or any(i.shift for i in name.index):
-            wanted = f"{name.name}[{', '.join(declared)}]" if declared else name.name
-            self.elaborator.report(
-                error("E401", f"the left side must be {wanted}", name.span, help=f"write {what} {wanted} ...")
-            )
-            return None
-        return symbol
+    def _one_kind_of_time(self) -> None:
+        """Either rates, noises and fluxes, or `next` and `draw`."""
+        table = self.table
+        if not (table.is_continuous and table.is_discrete):
+            return
+        wieners = ((s.span, s.span.text, "wiener") for s in table.of_kind("wiener"))
+        draws = ((s.span, s.span.text, "draw") for s in table.of_kind("draw"))
+        continuous = [
+            *((n.state.span, n.state.name, "d") for n in table.drifts),
+            *((n.name_span, n.name, "flux") for n in table.fluxes),
+            *((n.state.span, n.state.name, "noise") for n in table.noises), *wieners,
+        ]  # fmt: skip
+        discrete = [*((n.state.span, n.state.name, "next") for n in table.nexts), *draws]
+        (here, name, what), (there, other, how) = discrete[0], continuous[0]
+        shown = f"d {other}/d{table.time.name if table.time else 't'}" if how == "d" else f"{how} {other}"
+        self.elaborator.report(
+            error("E553", f"`{what} {name}` is discrete time, `{shown}` is continuous time",
+                  Label(here, "this goes from step to step"), Label(there, "this changes all the time"),
+                  help=(f"in discrete time: next {other} = {other} + ...", f"in continuous time: d {name}/dt = ... and noise {name} = ..."))
+        )  # fmt: skip
 
     # --- initial values ------------------------------------------------------------------------------
 
@@ -315,7 +350,7 @@ class Dynamics:
         first: dict[str, ast.InitDecl] = {}
         tried = {node.state.name for node in self.table.inits}
         for node in self.table.inits:
-            symbol = self._left_side(node.state, "init")
+            symbol = left_side(self.elaborator, node.state, "init")
             if symbol is None:
                 continue
             if symbol.name in first:
@@ -329,11 +364,12 @@ class Dynamics:
                 )
                 continue
             first[symbol.name] = node
-            scope = Scope("init", f"the start of '{symbol.name}'", self._free(symbol))
+            scope = Scope("init", f"the start of '{symbol.name}'", free(self.elaborator, symbol))
             if node.value is not None:
                 inits[symbol.name] = self._start_value(node.value, symbol, scope)
             elif node.law is not None:
-                inits[symbol.name] = self._start_law(node.law, symbol, scope, starts)
+                start = self._random_start if self.random else self._unknown_start
+                inits[symbol.name] = start(node.law, symbol, scope, starts)
         for symbol in self.table.of_kind("state"):
             if symbol.name not in tried:
                 self.elaborator.report(
@@ -344,6 +380,10 @@ class Dynamics:
 
     def _start_value(self, value: ast.Expr, symbol: Symbol, scope: Scope) -> sp.Expr:
         expr = self.elaborator.quantity(value, symbol.unit, scope, bare=True)
+        if values_of(symbol) and expr.is_number and not expr.is_integer:
+            self.elaborator.report(
+                error("E520", f"'{symbol.name}' starts between its values", value.span, Label(symbol.span, "declared here"))
+            )  # fmt: skip
         low, high = interval(expr, self.elaborator.supports)
         lower, upper = self.elaborator.supports.get(symbol.name, ALL)
         if high < lower or low > upper:
@@ -357,7 +397,32 @@ class Dynamics:
             )
         return expr
 
-    def _start_law(self, call: ast.Call, symbol: Symbol, scope: Scope, starts: list[Parameter]) -> sp.Expr:
+    def _random_start(self, call: ast.Call, symbol: Symbol, scope: Scope, starts: list[Parameter]) -> sp.Expr:
+        """A start that belongs to the random path; its location is returned."""
+        family = DISTRIBUTIONS.get(call.function)
+        if family is not None and family.event_rank:
+            self.elaborator.report(
+                error("E514", f"{family.name} describes several numbers; {scope.what} is one number", call.span,
+                      help="give each start a law of its own")
+            )  # fmt: skip
+            return sp.Integer(1)
+        law = self.laws.law(call, [self.elaborator.unit(symbol.unit)], scope, bare=True)
+        if law is None or not self.steps.fits_values(law, call, symbol):
+            return sp.Integer(1)
+        self.starts[symbol.name] = law
+        return location(law)
+
+    def _unknown_start(
+        self, call: ast.Call, symbol: Symbol, scope: Scope, starts: list[Parameter]
+    ) -> sp.Expr:
+        """A start that is a parameter, whose name is returned."""
+        family = DISTRIBUTIONS.get(call.function)
+        if family is not None and family.discrete:
+            self.elaborator.report(
+                error("E513", f"the unknown start of '{symbol.name}' has a discrete law, {family.name}", call.span,
+                      help="where nothing else is random the start is a parameter, and those are continuous")
+            )  # fmt: skip
+            return sp.Integer(1)
         unit = self.elaborator.unit(symbol.unit)
         law = self.laws.law(call, [unit], scope, bare=True)
         name = f"{symbol.name}_init"
@@ -386,7 +451,8 @@ class Dynamics:
         )
         return State(name=symbol.name, unit=self.elaborator.unit(node.unit), dims=tuple(i.name for i in node.index),
                      doc=node.doc, span=node.name_span, init=inits.get(symbol.name, sp.Integer(0)),
-                     lower=lower, upper=upper, enforced=node.enforced)  # fmt: skip
+                     lower=lower, upper=upper, enforced=node.enforced, start=self.starts.get(symbol.name),
+                     values=values_of(symbol))  # fmt: skip
 
     def _sink(self, symbol: Symbol) -> State:
         node = symbol.node

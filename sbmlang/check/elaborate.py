@@ -13,10 +13,11 @@ from itertools import combinations
 
 import sympy as sp
 
+from sbmlang.check import order
 from sbmlang.check.table import Symbol, Table
 from sbmlang.check.terms import Scope, Term, bad
 from sbmlang.errors import Diagnostic, Label, did_you_mean, error
-from sbmlang.ir import Along, Index, Member, Over, Ref, Steady, Window, WindowValue, coordinate
+from sbmlang.ir import Along, Dim, Index, Member, Over, Ref, Steady, Window, WindowValue, coordinate
 from sbmlang.ir.intervals import Interval
 from sbmlang.library.functions import CONSTANTS, FUNCTIONS, REDUCTIONS, WINDOWS
 from sbmlang.library.units import (
@@ -60,6 +61,7 @@ class Elaborator:
         self._units: dict[int, Unit | None] = {}
         self._sinks: dict[str, Unit] = {}
         self._rates: set[str] = set()
+        self._behind: dict[str, list[str]] = {}
         self._unknown_units: set[str] = set()
         self.bad_fluxes: set[str] = set()
         self.supports: dict[str, Interval] = {}
@@ -245,12 +247,52 @@ class Elaborator:
                 return self._bad(
                     scope, e.span, "E204", f"'{e.name}' is a function", help=f"call it: {e.name}(...)"
                 )
+            case "wiener" if scope.place != "noise":
+                return self._bad(
+                    scope, e.span, "E551", f"the Wiener process '{e.name}' stands outside `noise`",
+                    help=f"its increments move states: noise STATE = a*{e.name}",
+                )  # fmt: skip
+            case "draw" | "let" if scope.place != "next" and (draws := self._draws_of(symbol)):
+                through = "" if draws == [e.name] else f": it uses draw '{draws[0]}'"
+                return self._bad(
+                    scope, e.span, "E556", f"'{e.name}' is drawn anew in every step and has no value here{through}",
+                    help=(f"`next` and other draws may use it; to keep it, declare a state and write next STATE = {e.name}",),
+                )  # fmt: skip
+            case "let" if self._draws_of(symbol):
+                return self._written_out(e, symbol, scope)
             case _:
                 return self._indexed(e, symbol, scope)
+
+    def _draws_of(self, symbol: Symbol) -> list[str]:
+        """Draws behind a name; a definition that has some belongs to the step as they do."""
+        if symbol.name not in self._behind:
+            own = [symbol.name] if symbol.kind == "draw" else []
+            value = getattr(symbol.node, "value", None)
+            self._behind[symbol.name] = own or order.draws_behind(self.table, value)
+        return self._behind[symbol.name]
+
+    def on_draws(self, symbol: Symbol) -> bool:
+        """Whether a definition changes with every draw, and so is written out where it is used."""
+        return symbol.kind == "let" and bool(self._draws_of(symbol))
+
+    def _written_out(self, e: ast.Name, symbol: Symbol, scope: Scope) -> Term:
+        """The expression of a definition in place of its name."""
+        node = symbol.node
+        assert isinstance(node, ast.LetDecl)
+        index = self._index(e, symbol, scope)
+        if index is None or symbol.name in self.cyclic:
+            return bad(e.span)
+        at = dict(zip((i.name for i in symbol.index), index, strict=True))
+        term = self.value(node.value, Scope("next", f"let '{symbol.name}'", at))
+        if node.unit is not None:
+            self.quantity(node.value, node.unit, Scope("next", f"let '{symbol.name}'", at))
+        return replace(term, span=e.span, bare=False, shown="")
 
     def _indexed(self, e: ast.Name, symbol: Symbol, scope: Scope) -> Term:
         if self._forbidden(scope, symbol.kind):
             return self._not_here(e, f"{_KIND_WORDS.get(symbol.kind, symbol.kind)} '{e.name}'", scope)
+        if (chosen := self._chosen(e, symbol, scope)) is not None:
+            return chosen
         index = self._index(e, symbol, scope)
         if index is None:
             return bad(e.span)
@@ -259,6 +301,46 @@ class Elaborator:
             return bad(e.span)
         dims = frozenset(i.dim for i in index if isinstance(i, Along))
         return replace(base, expr=self._reference(symbol, index), span=e.span, dims=dims)
+
+    def _chosen(self, e: ast.Name, symbol: Symbol, scope: Scope) -> Term | None:
+        """``mu[X]``: the member that the value of state X points at; None where no index is a state."""
+        for k, (item, index) in enumerate(zip(e.index, symbol.index, strict=False)):
+            dim = self.table.dims.get(index.name)
+            chooser = self.table.symbols.get(item.name or "")
+            if dim is None or chooser is None or chooser.kind != "state" or item.name in (dim.labels or ()):
+                continue
+            node = chooser.node
+            values = node.values.last if isinstance(node, ast.StateDecl) and node.values else None
+            if values is None or values != dim.size or item.shift:
+                return self._no_choice(item, values, dim, scope)
+            by = self.term(ast.Name(chooser.name, item.index, item.span), scope)
+            members = (
+                replace(e, index=(*e.index[:k], m, *e.index[k + 1 :])) for m in items_of(dim, item.span)
+            )
+            terms = [self._indexed(member, symbol, scope) for member in members]
+            if by.bad or any(t.bad for t in terms):
+                return bad(e.span)
+            self.used.add(dim.name)
+            cases = [(t.expr, sp.Eq(by.expr, v)) for v, t in enumerate(terms[:-1], 1)]
+            dims = by.dims.union(*(t.dims for t in terms))
+            return replace(
+                terms[0], expr=sp.Piecewise(*cases, (terms[-1].expr, True)), dims=dims, span=e.span
+            )
+        return None
+
+    def _no_choice(self, item: ast.IndexItem, values: int | None, dim: Dim, scope: Scope) -> Term:
+        size = "as many members as the data have" if dim.size is None else f"{dim.size} members"
+        if values is None:
+            message = f"'{item.name}' is no index, and a state only where its values are 1, 2, ..."
+            help = (
+                f"write {dim.name}, a member of it, or declare: state {item.name} in {{1..{dim.size or 'K'}}}"
+            )
+        elif item.shift:
+            message, help = f"'{item.name}' chooses a member and cannot be shifted", f"write {item.name}"
+        else:
+            message = f"'{item.name}' has {values} values, index '{dim.name}' has {size}"
+            help = "a state can choose among the members of an index that has one for each of its values"
+        return self._bad(scope, item.span, "E559", message, help=help)
 
     def _reference(self, symbol: Symbol, index: tuple[Index, ...]) -> sp.Expr:
         scale, offset = self.system.to_coherent(self.unit_of(symbol))
@@ -305,6 +387,7 @@ class Elaborator:
 
     def definition_scope(self, symbol: Symbol) -> Scope:
         place = {"let": "let", "const": "const", "forcing": "forcing"}[symbol.kind]
+        place = "next" if self.on_draws(symbol) else place
         indices = {i.name: Along(i.name) for i in symbol.index if i.name in self.table.dims}
         return Scope(place, f"{symbol.kind} '{symbol.name}'", indices)  # type: ignore[arg-type]
 
@@ -364,6 +447,10 @@ class Elaborator:
     def _item(self, item: ast.IndexItem, dim: str, scope: Scope) -> Index | None:
         info = self.table.dims.get(dim)
         if info is None:
+            return None
+        if item.index:
+            self._bad(scope, item.span, "E403", f"'{item.span.text}' is not a member of index '{dim}'",
+                      help="only a state with the values 1, 2, ... chooses a member: mu[X[site]]")  # fmt: skip
             return None
         if item.name in self.table.dims and item.name not in scope.locals:
             if item.name != dim:
@@ -825,6 +912,18 @@ class Elaborator:
         term = self.value(window.length, inner)
         expr = self.fit(term, self.unit(self.table.time.unit), replace(inner, what="the length of a window"))
         return replace(term, expr=expr)
+
+
+def items_of(dim: Dim, span: Span) -> list[ast.IndexItem]:
+    """What is written in a bracket for each member of an index."""
+    if dim.labels is None:
+        return []
+    return [
+        ast.IndexItem(None, int(label), span)
+        if label.lstrip("-").isdigit()
+        else ast.IndexItem(label, 0, span)
+        for label in dim.labels
+    ]
 
 
 _KIND_WORDS = {"param": "parameter", "let": "definition", "fn": "function", "const": "constant"}

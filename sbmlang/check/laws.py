@@ -8,7 +8,7 @@ from math import inf, isinf
 
 import sympy as sp
 
-from sbmlang.check.elaborate import Elaborator
+from sbmlang.check.elaborate import Elaborator, items_of
 from sbmlang.check.terms import Scope
 from sbmlang.errors import Label, did_you_mean, error
 from sbmlang.ir import Law
@@ -89,11 +89,34 @@ class Laws:
         self, argument: Argument, e: ast.Expr, units: Sequence[Unit], scope: Scope, bare: bool
     ) -> Value:
         """One argument in the unit of its role; lists member by member."""
+        if argument.rank == 1 and len(units) == 1:
+            e = self._listed(e)
         if isinstance(e, ast.ListExpr):
             return tuple(self._nested(argument, x, units, scope, bare, (i,)) for i, x in enumerate(e.items))
         if argument.rank and len(units) > 1 and argument.role in ("location", "scale"):
             return tuple(self._scalar(argument, e, units, scope, bare, i) for i in range(len(units)))
         return self._scalar(argument, e, units, scope, bare, 0)
+
+    def _listed(self, e: ast.Expr) -> ast.Expr:
+        """A list written as a choice between lists, or as a name whose last index is left out, as a list."""
+        if isinstance(e, ast.If):
+            then, orelse = self._listed(e.then), self._listed(e.orelse)
+            if isinstance(then, ast.ListExpr) and isinstance(orelse, ast.ListExpr):
+                if len(then.items) != len(orelse.items):
+                    lengths = f"{len(then.items)} entries, the other {len(orelse.items)}"
+                    message = f"one branch of 'if' is a list of {lengths}"
+                    self._report(e, "E441", message, help="give both the same length")
+                    self._failed = True
+                pairs = zip(then.items, orelse.items, strict=False)
+                return ast.ListExpr(tuple(ast.If(e.condition, a, b, e.span) for a, b in pairs), e.span)
+        if isinstance(e, ast.Name):
+            table = self.elaborator.table
+            symbol = table.symbols.get(e.name)
+            dim = table.dims.get(symbol.index[-1].name) if symbol and symbol.index else None
+            if symbol and dim and dim.labels and len(e.index) == len(symbol.index) - 1:
+                items = (replace(e, index=(*e.index, item)) for item in items_of(dim, e.span))
+                return ast.ListExpr(tuple(items), e.span)
+        return e
 
     def _nested(self, argument: Argument, e: ast.Expr, units: Sequence[Unit], scope: Scope, bare: bool,
                 place: tuple[int, ...]) -> Value:  # fmt: skip

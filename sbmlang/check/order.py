@@ -40,14 +40,30 @@ def _uses(symbol: Symbol, table: Table) -> set[str]:
         return set(names_in(prior))
     if isinstance(node, ast.FnDecl):
         return set(names_in(node.body)) - set(node.params)
+    if isinstance(node, ast.DrawDecl):
+        return set(names_in(node.law))
     return set(names_in(getattr(node, "value", None)))
+
+
+def draws_behind(table: Table, e: ast.Expr | None) -> list[str]:
+    """Draws that an expression uses, directly or through definitions and functions, each once."""
+    seen: list[str] = []
+    waiting = list(names_in(e))
+    while waiting:
+        symbol = table.symbols.get(waiting.pop(0))
+        if symbol is None or symbol.name in seen or symbol.kind not in ("let", "fn", "draw"):
+            continue
+        seen.append(symbol.name)
+        if symbol.kind != "draw":
+            waiting += sorted(_uses(symbol, table))
+    return [name for name in seen if table.symbols[name].kind == "draw"]
 
 
 def cycles(table: Table) -> tuple[frozenset[str], list[Diagnostic]]:
     """Names that are defined by themselves, and a diagnostic for each ring of them."""
     graph = {
         s.name: sorted(_uses(s, table) & table.symbols.keys())
-        for s in table.of_kind("const", "forcing", "param", "fn", "let")
+        for s in table.of_kind("const", "forcing", "param", "fn", "let", "draw")
     }
     done: set[str] = set()
     in_cycle: set[str] = set()
@@ -79,7 +95,7 @@ def cycles(table: Table) -> tuple[frozenset[str], list[Diagnostic]]:
 def unused(table: Table, used: set[str]) -> list[Diagnostic]:
     """A warning for every declared name that nothing refers to."""
     found = []
-    for symbol in table.of_kind("const", "data", "forcing", "param", "fn", "let", "index"):
+    for symbol in table.of_kind("const", "data", "forcing", "param", "fn", "let", "index", "wiener", "draw"):
         if symbol.name not in used:
             found.append(
                 error("W201", f"{symbol.kind} '{symbol.name}' is never used", symbol.span,

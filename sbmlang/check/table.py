@@ -12,7 +12,9 @@ from sbmlang.library.functions import CONSTANTS
 from sbmlang.source import Source, Span
 from sbmlang.syntax import ast
 
-Kind = Literal["time", "index", "const", "data", "forcing", "param", "fn", "let", "state", "sink"]
+Kind = Literal[
+    "time", "index", "const", "data", "forcing", "param", "fn", "let", "state", "sink", "wiener", "draw"
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Table:
     params: list[ast.ParamDecl] = field(default_factory=list)
     fluxes: list[ast.FluxDecl] = field(default_factory=list)
     drifts: list[ast.DriftDecl] = field(default_factory=list)
+    noises: list[ast.NoiseDecl] = field(default_factory=list)
+    nexts: list[ast.NextDecl] = field(default_factory=list)
     inits: list[ast.InitDecl] = field(default_factory=list)
     observations: list[ast.ObserveDecl] = field(default_factory=list)
     reports: list[ast.ReportDecl] = field(default_factory=list)
@@ -53,13 +57,28 @@ class Table:
     def of_kind(self, *kinds: Kind) -> Iterator[Symbol]:
         return (s for s in self.symbols.values() if s.kind in kinds)
 
+    @property
+    def is_continuous(self) -> bool:
+        return bool(self.drifts or self.fluxes or self.noises or any(self.of_kind("wiener")))
+
+    @property
+    def is_discrete(self) -> bool:
+        return bool(self.nexts or any(self.of_kind("draw")))
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether anything random happens along the path, its start apart."""
+        by_law = any(n.law is not None for n in self.nexts)
+        return bool(self.noises or by_law or any(self.of_kind("draw")))
+
     def flux(self, name: str) -> ast.FluxDecl | None:
         return next((f for f in self.fluxes if f.name == name), None)
 
 
 _KINDS: dict[type, Kind] = {
     ast.ConstDecl: "const", ast.DataDecl: "data", ast.ForcingDecl: "forcing", ast.FnDecl: "fn",
-    ast.LetDecl: "let", ast.StateDecl: "state", ast.SinkDecl: "sink",
+    ast.LetDecl: "let", ast.StateDecl: "state", ast.SinkDecl: "sink", ast.WienerDecl: "wiener",
+    ast.DrawDecl: "draw",
 }  # fmt: skip
 
 
@@ -101,6 +120,10 @@ def collect(program: ast.Program) -> tuple[Table, list[Diagnostic]]:
                 table.fluxes.append(node)
             case ast.DriftDecl():
                 table.drifts.append(node)
+            case ast.NoiseDecl():
+                table.noises.append(node)
+            case ast.NextDecl():
+                table.nexts.append(node)
             case ast.InitDecl():
                 table.inits.append(node)
             case ast.ObserveDecl():

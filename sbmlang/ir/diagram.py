@@ -12,7 +12,7 @@ from html import escape
 from itertools import product
 from math import hypot
 
-from sbmlang.ir.model import Flux, Model, State
+from sbmlang.ir.model import Flux, Map, Model, State
 from sbmlang.ir.notation import expression
 from sbmlang.ir.symbols import Expr, bases
 
@@ -41,8 +41,17 @@ def edges(model: Model) -> list[Edge]:
     moved = {name for e in found for name in (e.source, e.target)}
     for s in _pools(model):
         if s.name not in moved:
-            drivers = bases(model.dynamics.drift[s.name]) & {p.name for p in _pools(model)}
+            drivers = _influences(model, s.name) & {p.name for p in _pools(model)}
             found += [Edge(d, s.name, "", influence=True) for d in sorted(drivers - {s.name})]
+    return found
+
+
+def _influences(model: Model, state: str) -> set[str]:
+    """Names in a state's equation and in the laws of the draws it uses."""
+    found = bases(model.dynamics.equations[state])
+    for draw in reversed(model.dynamics.draws) if isinstance(model.dynamics, Map) else ():
+        if draw.name in found:
+            found |= set().union(*map(bases, draw.law.expressions()))
     return found
 
 

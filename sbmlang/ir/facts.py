@@ -69,7 +69,9 @@ class Facts:
     definitions, fluxes and reports. ``jump_times`` are numbers in the time variable's unit.
 
     Stochastic models have ``engines`` in the order of preference, their ``step``, and where they exist the
-    ``gaussian`` form (also for the "gaussian" engine) and the finite ``chain``.
+    ``gaussian`` form (also for the "gaussian" engine) and the finite ``chain``. ``step_error`` says how far one
+    Euler step is from the exact step of a linear equation at the medians of the priors, and holds when that
+    is small against the noise of the step; None where it is not known.
     """
 
     linear_drift: Fact
@@ -89,6 +91,7 @@ class Facts:
     step: Step | None = None
     gaussian: GaussianModel | None = None
     chain: FiniteChain | None = None
+    step_error: Fact | None = None
 
     @property
     def engine(self) -> Engine | None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import sympy as sp
 from sympy.printing.latex import LatexPrinter
 
-from sbmlang.ir.model import Argument, Definition, Law, Model, Quantity, Root
+from sbmlang.ir.equations import equations, named_draws
+from sbmlang.ir.model import Argument, Definition, Law, Model, Observation, Quantity, Root
 from sbmlang.ir.symbols import Along, Expr, Index, Over, Ref, Steady, WindowValue
 
 _GREEK = frozenset(
@@ -16,6 +17,7 @@ _GREEK = frozenset(
      "nu", "xi", "pi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega",
      "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega")
 )  # fmt: skip
+_UNIT_POWER = re.compile(r"\^(?:\((-?\d+/\d+)\)|(-?\d+(?:\.\d+)?))")
 _OPERATORS = {
     "sum": r"\sum",
     "prod": r"\prod",
@@ -88,7 +90,10 @@ def latex(model: Model) -> str:
         ("Initial values", list(_starts(model))),
         ("Definitions", [line for d in model.definitions for line in _definition(d)]),
         ("Priors", list(_priors(model))),
-        ("Observations", [rf"{_of(o)} &\sim {_law(o.law)} {_unit(o)}" for o in model.observations]),
+        (
+            "Observations",
+            [rf"{_of(o)} &\sim {_law(o.law)}{_censored(o)} {_unit(o)}" for o in model.observations],
+        ),
         ("Reports", [_line(_of(r), " &= ", r.expr, r) for r in model.reports]),
     ]
     shown = (f"% {title}\n\\begin{{align*}}\n" + " \\\\\n".join(f"  {x}" for x in lines) + "\n\\end{align*}\n"
@@ -102,7 +107,9 @@ def _of(q: Quantity) -> str:
 
 def _starts(model: Model) -> Iterator[str]:
     for s in model.states:
-        if s.kind == "state":
+        if s.kind == "state" and s.start is not None:
+            yield rf"{_of(s)}({model.time.start:g}) &\sim {_law(s.start)} {_unit(s)}".rstrip()
+        elif s.kind == "state":
             yield _line(_of(s), f"({model.time.start:g}) &= ", s.init, s)
 
 
@@ -115,15 +122,41 @@ def _unit(q: Quantity, over: str = "") -> str:
     text = f"{text}/{over}" if over else text
     if text == "1":
         return ""
-    shown = re.sub(r"\^(-?\d+)", r"^{\1}", text.replace("%", r"\%").replace("_", r"\_").replace("*", r"\,"))
+    shown = re.sub(
+        _UNIT_POWER,
+        lambda m: f"^{{{m[1] or m[2]}}}",
+        text.replace("%", r"\%").replace("_", r"\_").replace("*", r"\,"),
+    )
     return rf"\quad [\mathrm{{{shown}}}]"
 
 
 def _drifts(model: Model) -> Iterator[str]:
-    time = model.time
-    for s in model.states:
-        left = rf"\frac{{\mathrm{{d}} {_of(s)}}}{{\mathrm{{d}} {name(time.name)}}}"
-        yield f"{left} &= {expression(model.dynamics.drift[s.name])} {_unit(s, str(time.unit))}".rstrip()
+    time = name(model.time.name)
+    for draw in named_draws(model):
+        yield rf"{_of(draw)} &\sim {_law(draw.law)} {_unit(draw)}".rstrip()
+    for e in equations(model):
+        s = e.state
+        match e.kind:
+            case "rate":
+                left = rf"\frac{{\mathrm{{d}} {_of(s)}}}{{\mathrm{{d}} {time}}}"
+                yield f"{left} &= {_right(e.right)} {_unit(s, str(model.time.unit))}".rstrip()
+            case "differential":
+                drift = rf"\left({_right(e.right)}\right) \mathrm{{d}}{time}"
+                terms = [*([] if e.right == 0 else [drift]), *(_noise(*n) for n in e.noise)]
+                yield rf"\mathrm{{d}} {_of(s)} &= {' + '.join(terms) or '0'} {_unit(s)}".rstrip()
+            case "next":
+                relation = r"\sim" if isinstance(e.right, Law) else "="
+                left = rf"{_of(s)}({time} + {model.time.step or 1:g})"
+                yield f"{left} &{relation} {_right(e.right)} {_unit(s)}".rstrip()
+
+
+def _noise(coefficient: Expr, increment: Expr) -> str:
+    shown = rf"\left({expression(coefficient)}\right)" if coefficient.is_Add else expression(coefficient)
+    return expression(increment) if coefficient == 1 else rf"{shown} \, {expression(increment)}"
+
+
+def _right(value: Expr | Law) -> str:
+    return _law(value) if isinstance(value, Law) else expression(value)
 
 
 def _definition(d: Definition | Root) -> Iterator[str]:
@@ -140,6 +173,13 @@ def _priors(model: Model) -> Iterator[str]:
     for j in model.joints:
         members = ", ".join(name(m) for m in j.members)
         yield rf"\left({members}\right) &\sim {_law(j.law)}"
+
+
+def _censored(o: Observation) -> str:
+    if o.censoring is None:
+        return ""
+    how = "rounded to" if o.censoring.kind == "rounded" else f"censored {o.censoring.kind}"
+    return rf" \text{{, {how} }} {expression(o.censoring.limit)}"
 
 
 def _law(law: Law) -> str:

@@ -15,6 +15,12 @@ class _Printer(StrPrinter):
     def _print_Ref(self, e: Ref) -> str:
         return e.base if e.index == (Along(e.base),) else str(e.name)
 
+    def _print_Equality(self, e: sp.Eq) -> str:
+        return f"{self._print(e.lhs)} == {self._print(e.rhs)}"
+
+    def _print_Unequality(self, e: sp.Ne) -> str:
+        return f"{self._print(e.lhs)} != {self._print(e.rhs)}"
+
     def _print_And(self, e: sp.And) -> str:
         return " and ".join(self.parenthesize(a, PRECEDENCE["And"]) for a in sorted(e.args, key=str))
 

@@ -9,19 +9,24 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sbmlang.ir.diagram import dot, svg
-from sbmlang.ir.facts import Balance, Fact, Facts
+from sbmlang.ir.equations import Equation, equations, named_draws
+from sbmlang.ir.facts import Balance, Engine, Fact, Facts
 from sbmlang.ir.latex import latex
 from sbmlang.ir.model import (
     Argument,
+    Censoring,
     Definition,
     Dim,
     Law,
     Model,
     Observation,
+    Ode,
     Parameter,
     Quantity,
     Root,
+    Sde,
     State,
+    Time,
     Window,
 )
 from sbmlang.ir.notation import expression
@@ -44,7 +49,6 @@ def _argument(value: Argument) -> str:
 
 def text(model: Model) -> str:
     """The whole model, one line per quantity, in the order the model has them."""
-    t = model.time.name
     blocks = [
         [f"model {model.name}" + _doc(model.doc), _time(model), *map(_dim, model.dims.values())],
         [*map(_parameter, model.parameters)],
@@ -53,7 +57,7 @@ def text(model: Model) -> str:
         [f"forcing {_head(f)} from data ({f.interpolation}){_doc(f.doc)}" for f in model.forcings],
         [line for d in model.definitions for line in _definition(d)],
         [*map(_state, model.states)],
-        [f"d {_name(s)}/d{t} = {expression(model.dynamics.drift[s.name])}" for s in model.states],
+        [*_draws(model), *(_equation(e, model.time) for e in equations(model))],
         [line for o in model.observations for line in _observation(o)],
         [f"report {_head(r)} = {expression(r.expr)}{_doc(r.doc)}" for r in model.reports],
     ]
@@ -77,6 +81,10 @@ def _time(model: Model) -> str:
     time = model.time
     until = f" to {time.stop:g}" if time.stop is not None else ""
     step = f" step {time.step:g}" if time.step is not None else ""
+    if isinstance(model.dynamics, Sde):
+        step += f" scheme {time.scheme or 'euler'}"
+    if not isinstance(model.dynamics, Ode):
+        step += f" forcing at {time.forcing_at}"
     return f"time {time.name} [{time.unit}] from {time.start:g}{until}{step}"
 
 
@@ -125,11 +133,56 @@ def _definition(d: Definition | Root) -> Iterator[str]:
 def _state(s: State) -> str:
     bounds = _range(*(None if b is None else f"{b:g}" for b in (s.lower, s.upper)))
     bounds += " enforced" if s.enforced else ""
-    return f"{s.kind} {_head(s)}{bounds}, starts at {expression(s.init)}{_doc(s.doc)}"
+    if s.values is not None:
+        bounds = f" in {{1..{s.values}}}"
+    return f"{s.kind} {_head(s)}{bounds}, starts {_start(s)}{_doc(s.doc)}"
+
+
+def _start(s: State) -> str:
+    return f"at {expression(s.init)}" if s.start is None else f"~ {law(s.start)}"
+
+
+def _draws(model: Model) -> Iterator[str]:
+    yield from (f"draw {_head(d)} ~ {law(d.law)}{_doc(d.doc)}" for d in named_draws(model))
+
+
+def _equation(e: Equation, time: Time) -> str:
+    name = _name(e.state)
+    match e.kind:
+        case "rate":
+            return f"d {name}/d{time.name} = {_right(e.right)}"
+        case "differential":
+            drift = f"({_right(e.right)}) d{time.name}"
+            terms = [*([] if e.right == 0 else [drift]), *(_noise(*n) for n in e.noise)]
+            return f"d {name} = {' + '.join(terms) or '0'}"
+        case "next":
+            relation = "~" if isinstance(e.right, Law) else "="
+            return f"{name} at {time.name} + {time.step or 1:g} {relation} {_right(e.right)}"
+
+
+def _noise(coefficient: Expr, increment: Expr) -> str:
+    if coefficient == 1:
+        return expression(increment)
+    shown = expression(coefficient)
+    return f"({shown})*{expression(increment)}" if coefficient.is_Add else f"{shown}*{expression(increment)}"
+
+
+def _right(value: Expr | Law) -> str:
+    return law(value) if isinstance(value, Law) else expression(value)
+
+
+def _censoring(o: Observation) -> str:
+    match o.censoring:
+        case None:
+            return ""
+        case Censoring(kind="rounded", limit=limit):
+            return f" rounded to {expression(limit)}"
+        case Censoring(kind=kind, limit=limit):
+            return f" censored {kind} {expression(limit)}"
 
 
 def _observation(o: Observation) -> Iterator[str]:
-    yield f"observe {_head(o)} ~ {law(o.law)}{_doc(o.doc)}"
+    yield f"observe {_head(o)} ~ {law(o.law)}{_censoring(o)}{_doc(o.doc)}"
     yield from (f"    {_window(w)}" for w in o.windows)
 
 
@@ -153,7 +206,8 @@ def report(model: Model, facts: Facts) -> dict[str, Any]:
             "observations": len(model.observations),
             "forcings": len(model.forcings),
         },
-        "time": {"name": time.name, "unit": str(time.unit), "start": time.start, "stop": time.stop},
+        "time": {"name": time.name, "unit": str(time.unit), "start": time.start, "stop": time.stop,
+                 "step": time.step, "scheme": time.scheme, "forcing_at": time.forcing_at},
         "dims": {d.name: d.size for d in model.dims.values()},
         "parameters": [
             {**_about(p), "prior": law(p.law) if p.law else None, "joint": p.group,
@@ -165,18 +219,61 @@ def report(model: Model, facts: Facts) -> dict[str, Any]:
             for d in model.definitions if isinstance(d, Definition)
         ],
         "states": [
-            {**_about(s), "kind": s.kind, "start": expression(s.init), "lower": s.lower, "upper": s.upper,
-             "drift": expression(model.dynamics.drift[s.name])}
-            for s in model.states
+            {**_about(e.state), "kind": e.state.kind, "lower": e.state.lower, "upper": e.state.upper,
+             "values": e.state.values, "start": law(e.state.start) if e.state.start else expression(e.state.init),
+             **_change(e)}
+            for e in equations(model)
         ],
-        "observations": [{**_about(o), "column": o.column, "law": law(o.law)} for o in model.observations],
+        "draws": [{**_about(d), "law": law(d.law)} for d in named_draws(model)],
+        "observations": [
+            {**_about(o), "column": o.column, "law": law(o.law), "censored": _censoring(o).strip()}
+            for o in model.observations
+        ],
         "reports": [{**_about(r), "expr": expression(r.expr)} for r in model.reports],
         "computed": {name: str(stage) for name, stage in facts.stages.items()},
         "structure": {name: _fact(f) for name, f in structure(facts).items()},
         "separable": list(facts.separable),
         "jump_times": [float(x) for x in facts.jump_times],
         "balance": [_balance(b) for b in facts.balances],
+        "engines": _engines(model, facts),
     }  # fmt: skip
+
+
+def _change(e: Equation) -> dict[str, str]:
+    key = "next" if e.kind == "next" else "drift"
+    return {key: _right(e.right)} | ({"noise": " + ".join(_noise(*n) for n in e.noise)} if e.noise else {})
+
+
+def _engines(model: Model, facts: Facts) -> list[dict[str, Any]]:
+    """The ways to treat the states, the chosen one first; one way only where nothing is random."""
+    if not model.is_stochastic:
+        return [{"name": "deterministic", "kind": "", "chosen": True, "integrated_out": [],
+                 "holds": True, "reason": _deterministic(model)}]  # fmt: skip
+    ordered = sorted(facts.engines, key=lambda e: e is not facts.engine)
+    return [
+        {"name": e.name, "kind": e.kind, "chosen": e is facts.engine,
+         "integrated_out": _integrated_out(model, e), **_fact(e.fits)}
+        for e in ordered
+    ]  # fmt: skip
+
+
+def _integrated_out(model: Model, engine: Engine) -> list[str]:
+    """States that the likelihood of an engine no longer contains; ``sampled`` keeps all."""
+    if engine.name == "sampled" or not engine.fits:
+        return []
+    return [s.name for s in model.states if s.kind == "state"]
+
+
+def _deterministic(model: Model) -> str:
+    if not model.states:
+        return (
+            "there are no states: observations follow from parameters and time; NUTS runs on the parameters"
+        )
+    kind = "an ODE" if isinstance(model.dynamics, Ode) else "a map"
+    return (
+        f"the states are deterministic ({kind}): the path follows from the parameters, "
+        "no state is integrated out; NUTS runs on the parameters"
+    )
 
 
 def structure(facts: Facts) -> Mapping[str, Fact]:
@@ -189,7 +286,8 @@ def structure(facts: Facts) -> Mapping[str, Fact]:
         "piecewise constant coefficients": facts.piecewise_constant,
         "bounded": facts.bounded,
     }
-    return found if facts.stiff is None else {**found, "stiff": facts.stiff}
+    found = found if facts.stiff is None else {**found, "stiff": facts.stiff}
+    return found if facts.step_error is None else {**found, "small step error": facts.step_error}
 
 
 def _about(q: Quantity) -> dict[str, Any]:

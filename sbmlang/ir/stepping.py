@@ -46,11 +46,13 @@ class Emission:
 
 @dataclass(frozen=True)
 class Memory:
-    """A state that an observation window needs: it holds the value of ``expr`` (of the states) at the start
-    of the current row's window, and no step changes it. ``state`` is its reference.
+    """A state that an observation window sets: at the start of each row's window ``state`` becomes the value
+    of ``expr`` (of the states). Two forms: a state of its own that keeps the value and that no step changes,
+    or an accumulator that only this window reads, set back to 0 (``expr`` is 0).
 
-    It is set at the window starts of the rows of (``channel``, ``index``), after all rows at that time.
-    Windows from the path's start need none, and windows whose spans overlap cannot use one.
+    It is set at the window starts of the rows of (``channel``, ``index``), after all rows at that time; at
+    the path's start before them when ``first`` (windows since the start). Windows whose spans overlap cannot
+    use one.
     """
 
     state: Ref
@@ -58,6 +60,7 @@ class Memory:
     channel: str
     window: str
     index: Mapping[str, int]
+    first: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,13 @@ class Step:
     ``width`` is the step in the time variable's unit; None when one step may span any gap (exact scheme with
     constant coefficients). ``theta`` are the scalars per parameter set that any expression here refers to,
     ``forcings`` the scalars of forcings, ``known`` those that the data or the compiler knows (covariates,
-    definitions computed once, index variables).
+    definitions computed once, index variables). ``durations`` are lengths of windows, by the (channel,
+    window) they belong to: known for each row (``Schedule.durations``), and used by emissions only.
+
+    ``scheme`` is how ``update`` came about. For "exact" it is the closed form where no state touches another;
+    where there is none ``update`` is empty, and the step is the law of the linear equation
+    dx = ``drift`` dt + ``diffusion`` over WIDTH with everything but x held as it is at ``time``: ``drift`` is
+    affine in the states, ``diffusion`` linear in the draws (dW, not xi) and free of the states.
     """
 
     time: Ref
@@ -89,6 +98,10 @@ class Step:
     theta: tuple[Ref, ...]
     forcings: tuple[Ref, ...]
     known: tuple[Ref, ...]
+    durations: Mapping[Ref, tuple[str, str]] = field(default_factory=dict)
+    scheme: Literal["map", "euler", "milstein", "exact"] = "map"
+    drift: Mapping[Ref, Expr] = field(default_factory=dict)
+    diffusion: Mapping[Ref, Expr] = field(default_factory=dict)
 
 
 Matrix = Mapping[tuple[int, int], Expr]
@@ -121,8 +134,17 @@ class GaussianModel:
     kind "moments": the same but noise affine in the states: first two moments of every step are exact;
     kind "linearised": the extended Kalman filter, slopes by differentiation.
     ``logarithmic`` are the positions of states that are kept as their logarithm (after exp they are the
-    model's). ``jumps``: what a memory is set to, position of the memory -> (location, slopes), in the order of
+    model's): ``mean`` and ``start_mean`` are of the logarithm, and wherever an expression here refers to such
+    a state it means its logarithm. Definitions that depend on states are written out, so that expressions
+    refer only to those of ``step.definitions`` that do not.
+    ``jumps``: what a memory is set to, position of the memory -> (location, slopes), in the order of
     ``step.memories``.
+
+    With ``transition`` "matrix exponential" (never kind "moments") the entries are those of the continuous
+    system dx = (A x + b) dt + L dW: ``slopes`` is A, ``mean`` is b (free of the states), ``noise`` is L L^T. Over a
+    step of width h, with C(s) = expm(A s): F = C(h), m' = F m + (integral of C over 0..h) b and
+    Q = integral of C (L L^T) C^T over 0..h. All come from one matrix exponential (Van Loan 1978, IEEE Trans.
+    Automatic Control 23, 395-404), which the backend computes. None of the entries contains WIDTH.
     """
 
     kind: Literal["exact", "moments", "linearised"]
@@ -135,6 +157,7 @@ class GaussianModel:
     emissions: tuple[GaussianEmission, ...]
     jumps: Mapping[int, tuple[Expr, Mapping[int, Expr]]]
     logarithmic: frozenset[int] = frozenset()
+    transition: Literal["entries", "matrix exponential"] = "entries"
 
 
 @dataclass(frozen=True)

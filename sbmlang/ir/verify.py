@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import assert_never
 
 from sbmlang.errors import InternalError
 from sbmlang.ir.graph import expressions, names, parts
 from sbmlang.ir.indexing import free_dims
-from sbmlang.ir.model import Definition, Model, Ode, Root, Stage
+from sbmlang.ir.model import Definition, Map, Model, Ode, Root, Sde, Stage
+from sbmlang.ir.noise import is_linear
 from sbmlang.ir.symbols import Expr, Member, Over, Ref, Steady, WindowValue, bases, refs
 
 _ORDER = ("lower", "order", "steady", "windows", "simplify", "stages")
@@ -24,7 +26,9 @@ def verify(model: Model, after: str = "stages") -> None:
         _names(model),
         _references(model),
         _dims(model),
-        _drift(model),
+        _dynamics(model),
+        _noise(model),
+        _starts(model),
         _ordered(model) if reached >= 1 else (),
         _no_steady(model) if reached >= 2 else (),
         _windows(model, turned=reached >= 3),
@@ -48,6 +52,8 @@ def _dims_of(model: Model) -> dict[str, tuple[str, ...]]:
             known.update(zip(root.names, root.dims, strict=True))
     known.update({dim: (dim,) for dim in model.dims})
     known[model.time.name] = ()
+    if isinstance(model.dynamics, Sde):
+        known.update({w.name: w.dims for w in model.dynamics.wieners})
     return known
 
 
@@ -100,23 +106,67 @@ def _dims(model: Model) -> Iterator[str]:
                 yield from _within(model, e, dims, f"root {name}")
     for s in model.states:
         yield from _within(model, s.init, s.dims, f"the start of {s.name}")
-        yield from _within(model, model.dynamics.drift.get(s.name, s.init), s.dims, f"the drift of {s.name}")
+        yield from _within(
+            model, model.dynamics.equations.get(s.name, s.init), s.dims, f"the equation of {s.name}"
+        )
+        for e in s.start.expressions() if s.start else ():
+            yield from _within(model, e, s.dims, f"the law of the start of {s.name}")
+        if isinstance(model.dynamics, Sde):
+            noise = model.dynamics.diffusion.get(s.name, s.init)
+            yield from _within(model, noise, s.dims, f"the noise of {s.name}")
+    for draw in model.dynamics.draws if isinstance(model.dynamics, Map) else ():
+        for e in draw.law.expressions():
+            yield from _within(model, e, draw.dims, f"draw {draw.name}")
     for o in model.observations:
-        for e in o.law.expressions():
+        for e in (*o.law.expressions(), *((o.censoring.limit,) if o.censoring else ())):
             yield from _within(model, e, o.dims, f"observation {o.name}")
     for r in model.reports:
         yield from _within(model, r.expr, r.dims, f"report {r.name}")
 
 
-def _drift(model: Model) -> Iterator[str]:
-    if not isinstance(model.dynamics, Ode):
-        return
+def _dynamics(model: Model) -> Iterator[str]:
     states = {s.name for s in model.states}
-    for name in sorted(states ^ model.dynamics.drift.keys()):
-        yield f"{name} has a drift without a state, or is a state without a drift"
+    what = "a new value" if isinstance(model.dynamics, Map) else "a drift"
+    for name in sorted(states ^ model.dynamics.equations.keys()):
+        yield f"{name} has {what} without a state, or is a state without {what}"
     later = {"state": 0, "sink": 1, "accumulator": 2}
     if [s.kind for s in model.states] != sorted((s.kind for s in model.states), key=later.__getitem__):
         yield "states must come before sinks, and these before accumulators"
+
+
+def _noise(model: Model) -> Iterator[str]:
+    """Wiener processes stand in the diffusion, draws in later draws and new values, and nowhere else."""
+    match model.dynamics:
+        case Ode():
+            return
+        case Sde(drift=drift, diffusion=diffusion, wieners=wieners):
+            random = frozenset(w.name for w in wieners)
+            for name in sorted(diffusion.keys() - {s.name for s in model.states if s.kind == "state"}):
+                yield f"{name} has noise and is no state"
+            for name, e in diffusion.items():
+                if not is_linear(e, random):
+                    yield f"the noise of {name} is not linear in Wiener processes"
+            others = model.replace(dynamics=Ode(drift))
+        case Map(draws=draws):
+            random = frozenset(d.name for d in draws)
+            seen: set[str] = set()
+            for draw in draws:
+                for name in sorted(set().union(*map(bases, draw.law.expressions())) & random - seen):
+                    yield f"draw {draw.name} uses {name}, which comes later"
+                seen.add(draw.name)
+            others = model.replace(dynamics=Ode({}))
+        case _:
+            assert_never(model.dynamics)
+    for name in sorted(set().union(*map(bases, _all(others))) & random):
+        yield f"{name} stands outside the step it belongs to"
+
+
+def _starts(model: Model) -> Iterator[str]:
+    for s in model.states:
+        if s.start is not None and (isinstance(model.dynamics, Ode) or s.kind != "state"):
+            yield f"{s.name} has a random start in a path that is not random"
+        if s.values is not None and (s.lower, s.upper) != (1.0, float(s.values)):
+            yield f"{s.name} takes the values 1..{s.values} but has other bounds"
 
 
 def _ordered(model: Model) -> Iterator[str]:
@@ -144,7 +194,7 @@ def _windows(model: Model, turned: bool) -> Iterator[str]:
         for w in o.windows if turned else ():
             if w.kind != "change" and not bases(w.expr) & accumulators:
                 yield f"window {w.name} of {o.name} has no accumulator"
-    outside = (s.init for s in model.states), model.dynamics.drift.values(), (r.expr for r in model.reports)
+    outside = (s.init for s in model.states), model.dynamics.expressions(), (r.expr for r in model.reports)
     if any(e.has(WindowValue) for e in chain(*outside)):
         yield "a window stands outside an observation"
 

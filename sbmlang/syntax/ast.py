@@ -47,12 +47,14 @@ class IndexItem:
     """One place in an index: ``layer``, ``layer-1``, ``3`` or ``clay``.
 
     ``name`` is an index variable or a member's name, ``shift`` what is added to it; for a plain
-    number ``name`` is None and ``shift`` the number.
+    number ``name`` is None and ``shift`` the number. A state that chooses the member may have an ``index``
+    of its own: ``mu[X[site]]``.
     """
 
     name: str | None
     shift: int
     span: Span
+    index: tuple[IndexItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +267,15 @@ class LetDecl:
 
 
 @dataclass(frozen=True, slots=True)
+class ValueSet:
+    """``in {1..3}``: the whole numbers a state can be."""
+
+    first: int
+    last: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class StateDecl:
     name: str
     index: tuple[IndexName, ...]
@@ -275,6 +286,7 @@ class StateDecl:
     doc: str
     name_span: Span
     span: Span
+    values: ValueSet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +325,51 @@ class DriftDecl:
 
 
 @dataclass(frozen=True, slots=True)
+class NoiseDecl:
+    """``noise S = expr``: the diffusion of a state."""
+
+    state: Name
+    value: Expr
+    doc: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class WienerDecl:
+    """``wiener W``: a Wiener process that several states may share."""
+
+    name: str
+    index: tuple[IndexName, ...]
+    doc: str
+    name_span: Span
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class NextDecl:
+    """``next S = expr`` (``value``) or ``next S ~ Dist(...)`` (``law``)."""
+
+    state: Name
+    value: Expr | None
+    law: Call | None
+    doc: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class DrawDecl:
+    """``draw n ~ Dist(...)``: a random number of each step."""
+
+    name: str
+    index: tuple[IndexName, ...]
+    unit: UnitExpr | None
+    law: Call
+    doc: str
+    name_span: Span
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class InitDecl:
     """``init S = expr`` (``value``) or ``init S ~ Dist(...)`` (``law``)."""
 
@@ -320,6 +377,15 @@ class InitDecl:
     value: Expr | None
     law: Call | None
     doc: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Censored:
+    """``censored below limit``, ``censored above limit`` or ``rounded to limit``."""
+
+    kind: Literal["below", "above", "rounded"]
+    limit: Expr
     span: Span
 
 
@@ -333,6 +399,7 @@ class ObserveDecl:
     doc: str
     name_span: Span
     span: Span
+    censoring: Censored | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +415,8 @@ class ReportDecl:
 
 Statement = (
     ModelDecl | UnitDecl | TimeDecl | IndexDecl | ConstDecl | DataDecl | ForcingDecl | ParamDecl | FnDecl
-    | LetDecl | StateDecl | SinkDecl | FluxDecl | DriftDecl | InitDecl | ObserveDecl | ReportDecl
+    | LetDecl | StateDecl | SinkDecl | FluxDecl | DriftDecl | NoiseDecl | WienerDecl | NextDecl | DrawDecl
+    | InitDecl | ObserveDecl | ReportDecl
 )  # fmt: skip
 
 

@@ -253,7 +253,7 @@ class StatementBuilder(ExpressionBuilder):
         name, (index, unit), bounds, doc = children
         return ast.StateDecl(
             str(name), index, unit, bounds.get("lower bound"), bounds.get("upper bound"),
-            "enforced" in bounds, _text(doc), self._span(name), self._span(meta),
+            "enforced" in bounds, _text(doc), self._span(name), self._span(meta), bounds.get("set of values"),
         )  # fmt: skip
 
     def bounds(self, meta: Meta, children: list[tuple[_Option, ...]]) -> dict[str, Any]:
@@ -272,6 +272,11 @@ class StatementBuilder(ExpressionBuilder):
     def within(self, meta: Meta, children: list[ast.Expr]) -> tuple[_Option, ...]:
         span = self._span(meta)
         return _Option("lower bound", children[0], span), _Option("upper bound", children[1], span)
+
+    def value_set(self, meta: Meta, children: list[int]) -> tuple[_Option, ...]:
+        first, last = children
+        span = self._span(meta)
+        return (_Option("set of values", ast.ValueSet(first, last, span), span),)
 
     def enforced(self, meta: Meta, children: list[Token]) -> tuple[_Option, ...]:
         return (_Option("enforced", True, self._span(meta)),)
@@ -293,6 +298,30 @@ class StatementBuilder(ExpressionBuilder):
         state, denominator, value, doc = children
         return ast.DriftDecl(state, str(denominator), value, _text(doc), self._span(meta))
 
+    def noise(self, meta: Meta, children: Any) -> ast.NoiseDecl:
+        state, value, doc = children
+        return ast.NoiseDecl(state, value, _text(doc), self._span(meta))
+
+    def wiener(self, meta: Meta, children: Any) -> ast.WienerDecl:
+        name, (index, unit), doc = children
+        if unit:
+            help = "the unit belongs to what it is multiplied with; an index is declared: index NAME = 1..5"
+            message = "a Wiener process takes no unit, and this is no index"
+            raise SbmError(error("E113", message, unit.span, help=help))
+        return ast.WienerDecl(str(name), index, _text(doc), self._span(name), self._span(meta))
+
+    def next(self, meta: Meta, children: Any) -> ast.NextDecl:
+        state, value, doc = children
+        return ast.NextDecl(state, value, None, _text(doc), self._span(meta))
+
+    def next_law(self, meta: Meta, children: Any) -> ast.NextDecl:
+        state, law, doc = children
+        return ast.NextDecl(state, None, law, _text(doc), self._span(meta))
+
+    def draw(self, meta: Meta, children: Any) -> ast.DrawDecl:
+        name, (index, unit), law, doc = children
+        return ast.DrawDecl(str(name), index, unit, law, _text(doc), self._span(name), self._span(meta))
+
     def init(self, meta: Meta, children: Any) -> ast.InitDecl:
         state, value, doc = children
         return ast.InitDecl(state, value, None, _text(doc), self._span(meta))
@@ -303,10 +332,25 @@ class StatementBuilder(ExpressionBuilder):
 
     def observe(self, meta: Meta, children: Any) -> ast.ObserveDecl:
         name, (index, unit), before, law, after, doc = children
-        options = self._options(o for o in (before, after) if o)
+        options = self._options(o for o in (before, *after) if o)
         return ast.ObserveDecl(
-            str(name), index, unit, options.get("column"), law, _text(doc), self._span(name), self._span(meta)
-        )
+            str(name), index, unit, options.get("column"), law, _text(doc),
+            self._span(name), self._span(meta), options.get("how it is censored"),
+        )  # fmt: skip
+
+    def observe_options(self, meta: Meta, children: list[_Option]) -> list[_Option]:
+        return children
+
+    def censored(self, meta: Meta, children: Any) -> _Option:
+        kind, limit = children
+        return self._censoring(kind.split()[-1], limit, meta)
+
+    def rounded(self, meta: Meta, children: Any) -> _Option:
+        return self._censoring("rounded", children[1], meta)
+
+    def _censoring(self, kind: Any, limit: ast.Expr, meta: Meta) -> _Option:
+        span = self._span(meta)
+        return _Option("how it is censored", ast.Censored(kind, limit, span), span)
 
     def report(self, meta: Meta, children: Any) -> ast.ReportDecl:
         name, (index, unit), value, doc = children

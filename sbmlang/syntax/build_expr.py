@@ -125,6 +125,10 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, Any]):
         by = self._integer(shift[1]) if shift else 0
         return ast.IndexItem(str(name), -by if shift and shift[0] == "-" else by, self._span(meta))
 
+    def index_indexed(self, meta: Meta, children: list[Any]) -> ast.IndexItem:
+        name, *index = children
+        return ast.IndexItem(str(name), 0, self._span(meta), tuple(index))
+
     def index_number(self, meta: Meta, children: list[Token | None]) -> ast.IndexItem:
         return ast.IndexItem(None, self.bound_int(meta, children), self._span(meta))
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from sbmlang.errors import Diagnostic, Label, did_you_mean, error
 from sbmlang.source import Source, Span
 from sbmlang.syntax.scan import CLOSING, Word, begins_statement, is_first_on_line, open_brackets, words
-from sbmlang.syntax.statements import LATER, LATER_CLAUSES, OPTIONS, RESERVED, STATEMENTS
+from sbmlang.syntax.statements import LATER, OPTIONS, RESERVED, STATEMENTS
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Broken:
         here = self.here
         if here is None or here.kind != "word" or here.text in RESERVED or "$END" not in self.accepts:
             return False
-        return here.text in LATER or here.text in LATER_CLAUSES or is_first_on_line(self.text, here.start)
+        return here.text in LATER or is_first_on_line(self.text, here.start)
 
     @property
     def keep(self) -> int:
@@ -143,18 +143,12 @@ def _character(sign: str) -> str:
 
 
 def _later(broken: Broken) -> Diagnostic | None:
-    """Statements and clauses that the language has and this version has not."""
-    here, previous = broken.here, broken.previous
-    if here is None:
+    """Statements that the language has and this version has not."""
+    here = broken.here
+    if here is None or here.text not in LATER or not broken.is_new_statement:
         return None
-    if here.text == "{" and broken.keyword == "state" and previous and previous.text == "in":
-        help = "a state is a real number here: state NAME >= 0, or in (0, 1)"
-        message = "states with whole numbers are not in this version of sbmlang"
-        return error("E190", message, broken.span(here), help=help)
-    advice = LATER.get(here.text) or (broken.keyword == "observe" and LATER_CLAUSES.get(here.text))
-    if not (broken.is_new_statement and advice):
-        return None
-    return error("E190", f"`{here.text}` is not in this version of sbmlang", broken.span(here), help=advice)
+    message = f"`{here.text}` is not in this version of sbmlang"
+    return error("E190", message, broken.span(here), help=LATER[here.text])
 
 
 def _unknown_statement(broken: Broken) -> Diagnostic | None:
@@ -268,11 +262,15 @@ _EQUAL_HELP = {
     "sink": "a sink takes what fluxes bring: flux NAME: SOURCE -> SINK at RATE",
     "data": "the values of `data` come with the data; a known number is a const NAME = ...",
     "time": "the step is written: time t [hour] step 1 [hour]",
+    "draw": "a draw is random: draw NAME ~ Poisson(mean); what follows from other names is a let NAME = ...",
+    "wiener": "a Wiener process is what it is; it moves states by noise STATE = a*NAME",
 }
 _TILDE_HELP = {
     "let": "a definition is written with =; an unknown with a prior is a param, a measurement an observe",
     "const": "a constant is written with =; an unknown with a prior is a param",
     "state": "the law of a starting value is a statement of its own: init NAME ~ ...",
+    "noise": "noise is normal by itself; what is written is its size: noise STATE = sigma",
+    "wiener": "a Wiener process is what it is; it moves states by noise STATE = a*NAME",
 }
 
 
@@ -316,6 +314,13 @@ def _operator(broken: Broken) -> Diagnostic | None:
         return None
     if here.kind == "word" and is_first_on_line(broken.text, here.start):
         return None
+    if here.kind == "word" and broken.after and broken.after.text == "=" and open_brackets(broken.before):
+        return error(
+            "E111",
+            f"a comma is missing between '{previous.text}' and '{here.text}='",
+            Label(broken.span(previous).to(broken.span(here))),
+            help=f"write {previous.text}, {here.text}=...",
+        )
     return error(
         "E111",
         f"an operator is missing between '{previous.text}' and '{here.text}'",
@@ -398,6 +403,11 @@ _PHRASES: tuple[tuple[frozenset[str], frozenset[str], str], ...] = tuple(
         ("_AT", "_AT", "'at'"),
         ("_STEP", "_STEP _FROM FORCING_AT _ORIGIN _COLUMN _SCHEME", "an option such as `step`"),
         ("INTERPOLATION", "INTERPOLATION", "'linear', 'previous', 'next' or 'cubic'"),
+        (
+            "CENSORED",
+            "_COLUMN CENSORED ROUNDED_TO",
+            "'censored below', 'censored above', 'rounded to', 'column'",
+        ),
         ("_COLUMN", "_COLUMN", "'column'"),
         ("CYCLIC", "CYCLIC", "'cyclic'"),
         ("DATE", "DATE", "a date such as 2012-01-31"),

@@ -13,12 +13,16 @@ STATEMENTS = {
     "param": 'param NAME[index] [unit] ~ Distribution(...) "doc"',
     "fn": "fn NAME(x, y) = expression",
     "let": "let NAME[index] [unit] = expression",
-    "state": 'state NAME[index] [unit] >= 0 "doc"',
+    "state": 'state NAME[index] [unit] >= 0 "doc"  or  state NAME in {1..3} "doc"',
     "sink": 'sink NAME "doc"',
     "flux": "flux NAME: SOURCE -> TARGET at RATE",
     "d": "d STATE/dt = expression",
+    "noise": "noise STATE = expression",
+    "wiener": "wiener NAME[index]",
+    "next": "next STATE = expression  or  next STATE ~ Distribution(...)",
+    "draw": "draw NAME[index] [unit] ~ Distribution(...)",
     "init": "init STATE = expression  or  init STATE ~ Distribution(...)",
-    "observe": 'observe NAME[index] [unit] column "name in the data" ~ Distribution(...)',
+    "observe": 'observe NAME[index] [unit] column "name in the data" ~ Distribution(...) censored below LIMIT',
     "report": "report NAME = expression",
 }
 
@@ -26,24 +30,13 @@ STATEMENTS = {
 LATER = {
     "use": "write the functions you need with `fn`, and the units with `unit`",
     "correlate": "write a joint prior: param (a, b) ~ MvNormal(mean=[..], sd=[..], corr=..)",
-    "next": "this version has continuous time only: d STATE/dt = expression, or flux",
-    "draw": "this version has continuous time only: d STATE/dt = expression, or flux",
-    "noise": "this version has deterministic states only; put the error into `observe` and uncertain "
-    "starting values into `init STATE ~ ...`",
-    "wiener": "this version has deterministic states only; put the error into `observe`",
     "event": "write the pulse as a forcing that differs from 0 for a short time, and a flux at it",
-}
-
-# Clauses of `observe` that this version does not know.
-LATER_CLAUSES = {
-    "censored": "this version takes measured values only: observe NAME ~ Distribution(...)",
-    "rounded": "this version takes measured values only: observe NAME ~ Distribution(...)",
 }
 
 # Words that stand inside statements, and the statements they stand in.
 OPTIONS = {
     "step": "time", "scheme": "time", "origin": "time", "column": "time, data, forcing or observe",
-    "enforced": "state", "cyclic": "index", "at": "flux",
+    "enforced": "state", "cyclic": "index", "at": "flux", "censored": "observe", "rounded": "observe",
 }  # fmt: skip
 
 RESERVED = frozenset({"if", "then", "else", "and", "or", "not"})

@@ -10,13 +10,16 @@ import sympy as sp
 
 from sbmlang.ir import (
     Along,
+    Censoring,
     Covariate,
     Definition,
     Dim,
+    Draw,
     Flux,
     Forcing,
     Joint,
     Law,
+    Map,
     Model,
     Observation,
     Ode,
@@ -24,9 +27,11 @@ from sbmlang.ir import (
     Parameter,
     Ref,
     Report,
+    Sde,
     State,
     Steady,
     Time,
+    Wiener,
     Window,
     WindowValue,
     coordinate,
@@ -146,3 +151,38 @@ def pools(layers: Model) -> Model:
         observations=(),
         reports=(),
     )
+
+
+@pytest.fixture
+def walks() -> Model:
+    """Two levels moved by one Wiener process, one of them with its own besides."""
+    x, y, W = Ref("x"), Ref("y"), Ref("W")
+    own = Wiener(name="y.noise", owner="y")
+    start = Law("Normal", {"mu": sp.Integer(1), "sigma": sp.Integer(2)})
+    return Model(
+        name="walks", system=CoherentSystem({}), time=Time("t", ONE, step=0.5), dims={}, parameters=(),
+        states=(State(name="x", unit=ONE, init=sp.Integer(1), start=start), State(name="y", unit=ONE, init=sp.S.Zero)),
+        dynamics=Sde({"x": -x, "y": sp.S.Zero}, {"x": 2 * W, "y": W + y * Ref("y.noise")}, (Wiener(name="W"), own)),
+        observations=(Observation(name="seen", unit=ONE, column="seen", law=Law("Normal", {"mu": x + y, "sigma": sp.S.One}),
+                                  censoring=Censoring("below", sp.Integer(3))),),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def counts() -> Model:
+    """A count that loses and gains at random, and a hidden state of two values."""
+    n, X = Ref("n"), Ref("X")
+    p = (sp.Piecewise((sp.Float(0.9), sp.Eq(X, 1)), (sp.Float(0.2), True)),)
+    p = (*p, 1 - p[0])
+    draws = (
+        Draw(name="lost", unit=ONE, law=Law("Binomial", {"n": n, "p": sp.Float(0.1)})),
+        Draw(name="gained", unit=ONE, law=Law("Poisson", {"mean": X + Ref("lost")})),
+        Draw(name="X.next", unit=ONE, law=Law("Categorical", {"p": p})),
+    )
+    return Model(
+        name="counts", system=CoherentSystem({}), time=Time("t", ONE), dims={}, parameters=(),
+        states=(State(name="n", unit=ONE, init=sp.Integer(9)),
+                State(name="X", unit=ONE, init=sp.Integer(1), values=2, lower=1.0, upper=2.0)),
+        dynamics=Map({"n": n - Ref("lost") + Ref("gained"), "X": Ref("X.next")}, draws),
+        observations=(Observation(name="seen", unit=ONE, column="seen", law=Law("Poisson", {"mean": n})),),
+    )  # fmt: skip

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 
 from sbmlang.ir import Model
 from sbmlang.ir.diagram import _BOX as BOX
 from sbmlang.ir.diagram import Edge, Rect, _centres, _Drawing, columns, edges
+from sbmlang.ir.facts import Engine, Fact
 from sbmlang.ir.show import dot, latex, report, svg, text
 from sbmlang.passes.pipeline import PASSES, after, run
 
@@ -59,6 +61,54 @@ def test_every_pass_can_be_shown(layers: Model, pools: Model, name: str) -> None
         assert shown == text(after(model, name))
         assert ("steady(A)" in shown) == (model is pools and name in ("lower", "order"))
         assert ("# per time" in shown) == (model is layers and name == "stages")
+
+
+def test_equations_with_noise(walks: Model) -> None:
+    shown = text(walks)
+    assert "d x = (-x) dt + 2*dW\n" in shown and "d y = dW + y*dW_y\n" in shown
+    assert "time t [1] from 0 step 0.5 scheme euler forcing at start\n" in shown
+    assert "state x, starts ~ Normal(mu=1, sigma=2)\n" in shown
+    assert "observe seen ~ Normal(mu=x + y, sigma=1) censored below 3" in shown
+    found = latex(walks)
+    assert r"\mathrm{d} y &= \mathrm{dW} + y \, \mathrm{dW}_{y}" in found
+    assert r"x(0) &\sim \mathrm{Normal}\left(1, 2\right)" in found
+    assert r"\text{, censored below } 3" in found
+    assert found.count("{") == found.count("}")
+
+
+def test_equations_of_a_map(counts: Model) -> None:
+    shown = text(counts)
+    assert "draw lost ~ Binomial(n=n, p=0.1)\ndraw gained ~ Poisson(mean=X + lost)\n" in shown
+    assert (
+        "n at t + 1 = gained - lost + n\nX at t + 1 ~ Categorical(p=[(if X == 1 then 0.9 else 0.2)," in shown
+    )
+    assert "state X in {1..2}, starts at 1\n" in shown
+    found = latex(counts)
+    assert r"n(t + 1) &= " in found and r"X(t + 1) &\sim \mathrm{Categorical}" in found
+    assert r"\mathrm{lost} &\sim \mathrm{Binomial}\left(n, 0.1\right)" in found
+
+
+def test_draws_carry_influence(counts: Model) -> None:
+    assert Edge("X", "n", "", influence=True) in edges(counts)
+
+
+def test_engines_are_shown_chosen_first(walks: Model, counts: Model, layers: Model) -> None:
+    for model, chosen in ((walks.replace(observations=()), "sampled"), (counts, "particle")):
+        facts = run(model)[1]
+        no, yes = Fact(False, "not linear"), Fact(True, "any step")
+        given = replace(facts, engines=(Engine("exact", no, "Kalman filter"), Engine(chosen, yes)))
+        first, second = report(model, given)["engines"]
+        assert (first["name"], first["chosen"], first["holds"], first["reason"]) == (
+            chosen,
+            True,
+            True,
+            "any step",
+        )
+        assert first["integrated_out"] == ([] if chosen == "sampled" else ["n", "X"])
+        assert (second["name"], second["kind"], second["holds"]) == ("exact", "Kalman filter", False)
+        assert second["integrated_out"] == []
+    (only,) = report(*run(layers))["engines"]
+    assert only["name"] == "deterministic" and "no state is integrated out" in only["reason"]
 
 
 def test_report_is_data_with_reasons(layers: Model) -> None:

@@ -9,13 +9,13 @@ import pytest
 import sympy as sp
 
 from sbmlang.errors import InternalError
-from sbmlang.ir import Along, Member, Model, Ode, Ref, Stage, Window, WindowValue
+from sbmlang.ir import Along, Law, Member, Model, Ode, Ref, Stage, Window, WindowValue
 from sbmlang.ir.verify import verify
 from sbmlang.passes.pipeline import PASSES, after
 
 
-def test_models_hold_after_every_pass(layers: Model, pools: Model) -> None:
-    for model in (layers, pools):
+def test_models_hold_after_every_pass(layers: Model, pools: Model, walks: Model, counts: Model) -> None:
+    for model in (layers, pools, walks, counts):
         for step in PASSES:
             verify(after(model, step.name), step.name)
 
@@ -59,6 +59,50 @@ BREAKS: list[tuple[str, Callable[[Model], Model]]] = [
 def test_a_broken_promise_is_named(layers: Model, words: str, broken: Callable[[Model], Model]) -> None:
     with pytest.raises(InternalError) as caught:
         verify(broken(after(layers, "stages")))
+    assert words in str(caught.value)
+
+
+def with_diffusion(model: Model, **diffusion: sp.Expr) -> Model:
+    return model.replace(
+        dynamics=replace(model.dynamics, diffusion={**model.dynamics.diffusion, **diffusion})
+    )
+
+
+WALKS: list[tuple[str, Callable[[Model], Model]]] = [
+    ("noise of x is not linear", lambda m: with_diffusion(m, x=Ref("W") ** 2)),
+    ("noise of x is not linear", lambda m: with_diffusion(m, x=sp.S.One)),
+    ("z has noise and is no state", lambda m: with_diffusion(m, z=Ref("W"))),
+    ("W stands outside the step", lambda m: m.replace(dynamics=replace(m.dynamics, drift={"x": Ref("W"), "y": sp.S.Zero}))),
+    ("V refers to nothing", lambda m: with_diffusion(m, x=Ref("V"))),
+    ("y has a drift without a state, or is a state without a drift", lambda m: m.replace(dynamics=replace(m.dynamics, drift={"x": sp.S.Zero}))),
+    ("x has a random start in a path that is not random", lambda m: m.replace(dynamics=Ode(m.dynamics.drift))),
+]  # fmt: skip
+COUNTS: list[tuple[str, Callable[[Model], Model]]] = [
+    ("draw lost uses gained, which comes later",
+     lambda m: m.replace(dynamics=replace(m.dynamics, draws=(replace(
+         m.dynamics.draws[0], law=Law("Poisson", {"mean": Ref("gained")})), *m.dynamics.draws[1:])))),
+    ("lost stands outside the step", lambda m: m.replace(states=(replace(m.states[0], init=Ref("lost")), m.states[1]))),
+    ("X takes the values 1..2 but has other bounds",
+     lambda m: m.replace(states=(m.states[0], replace(m.states[1], lower=0.0)))),
+    ("n has a new value without a state, or is a state without", lambda m: m.replace(states=m.states[1:])),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "broken"), WALKS)
+def test_a_broken_promise_about_noise_is_named(
+    walks: Model, words: str, broken: Callable[[Model], Model]
+) -> None:
+    with pytest.raises(InternalError) as caught:
+        verify(broken(walks), "lower")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("words", "broken"), COUNTS)
+def test_a_broken_promise_about_draws_is_named(
+    counts: Model, words: str, broken: Callable[[Model], Model]
+) -> None:
+    with pytest.raises(InternalError) as caught:
+        verify(broken(counts), "lower")
     assert words in str(caught.value)
 
 

@@ -66,10 +66,20 @@ CASES = [  # text, code, text under the carets, a part of the message or help
     ("flux a [mg]: -> S at k", "E113", "mg", "no unit"),
     ("index s = {a} time t[s] [day]", "E113", "s", "no index"),
     ("let x = f(sd=1, 2)", "E114", "2", "name it"),
-    ("noise S = sqrt(c)", "E190", "noise", "not in this version"),
-    ("let x = 1\nnext S = S + 1", "E190", "next", "not in this version"),
-    ("observe y ~ Normal(S, 1) censored below 3", "E190", "censored", "not in this version"),
-    ("state n in {1..K}", "E190", "{", "whole numbers"),
+    ("let x = 1\nuse kinetics", "E190", "use", "not in this version"),
+    ("correlate (a, b) ~ LKJ(2)", "E190", "correlate", "not in this version"),
+    ("state n in {1..K}", "E101", "K", "a whole number"),
+    ("state n in {1..3} in {1..2}", "E110", "in {1..2}", "twice"),
+    ("observe y ~ Normal(S, 1) censored below 3 rounded to 2", "E110", "rounded to 2", "twice"),
+    ("observe y ~ Normal(S, 1) censored 3", "E101", "censored", "'censored below'"),
+    ("next S", "E104", "S", "'=' or '~'"),
+    ("draw n = 3", "E109", "=", "draw NAME ~"),
+    ("noise S ~ Normal(0, 1)", "E109", "~", "its size"),
+    ("wiener W = 2", "E109", "=", "noise STATE = a*NAME"),
+    ("state X in {a, b}", "E101", "a", "state NAME in {1..3}"),
+    ("wiener W [mg]", "E113", "mg", "no unit"),
+    ("param a ~ LogNormal(median=0.1 sigma=0.5)", "E111", "0.1 sigma", "comma"),
+    ("let y = f(2 x)", "E111", "2 x", "2*x"),
     ("let u = C[mg/g]", "E101", "/", "a unit follows a number"),
     ("let u = 2 [10 mg]", "E101", "10", "no number"),
     ("let y = 2 + if a then b else c", "E101", "if", "parentheses"),
@@ -95,16 +105,18 @@ def test_mistake(text, code, marked, said):
 
 
 def test_every_later_statement_is_told():
-    names = ["use kinetics", "correlate (a, b) ~ LKJ(2)", "next S = 1", "draw n ~ Binomial(S, p)",
-             "noise S = 1", "wiener W", "event till at 3: S += 2"]  # fmt: skip
+    names = ["use kinetics", "correlate (a, b) ~ LKJ(2)", "event till at 3: S += 2"]
     found, problems = parse(Source("m.sbm", "\n".join([*names, "let x = 1"])))
-    assert [p.code for p in problems] == ["E190"] * 7
+    assert [p.code for p in problems] == ["E190"] * 3
     assert [s.name for s in found.statements] == ["x"]
 
 
 def test_interpolation_next_and_statement_next():
     found, problems = parse(Source("m.sbm", "forcing x from data\nnext S = 1"))
-    assert [p.code for p in problems] == ["E190"] and found.statements[0].interpolation is None
+    forcing, following = found.statements
+    assert not problems and forcing.interpolation is None and following.state.name == "S"
+    (forcing,) = parse(Source("m.sbm", "forcing x from data next\n"))[0].statements
+    assert forcing.interpolation == "next"
 
 
 def test_each_broken_statement_once_and_the_others_kept():

@@ -106,7 +106,8 @@ def analyse(source: Source) -> Checked:
 def examine(source: Source) -> Checked:
     """``analyse``, and for models that the passes can still refuse also what these say.
 
-    Those are models with ``steady`` (there may be none) and with neighbours in an index that has an end.
+    Those are models with ``steady`` (there may be none), with neighbours in an index that has an end, and with
+    a scheme that is not for every noise.
     """
     checked = analyse(source)
     if checked.model is None or not _may_be_refused(checked.model):
@@ -123,8 +124,11 @@ def examine(source: Source) -> Checked:
 def _may_be_refused(model: ir.Model) -> bool:
     from sbmlang.ir import Along, Ref, Root, Steady
 
+    if model.time.scheme in ("exact", "milstein"):
+        return True
     ends = {d.name for d in model.dims.values() if not d.cyclic}
-    expressions = [*model.dynamics.drift.values(), *(s.init for s in model.states)]
+    expressions = [*model.dynamics.expressions(), *(s.init for s in model.states)]
+    expressions += [e for s in model.states if s.start for e in s.start.expressions()]
     expressions += [d.expr for d in model.definitions if not isinstance(d, Root)]
     expressions += [
         a for p in model.parameters if p.law for a in p.law.args.values() if not isinstance(a, tuple)

@@ -41,6 +41,7 @@ class Progress:
     done: int
     total: int
     details: Mapping[str, float]  # e.g. divergences, step_size, steps
+    message: str = ""  # something to be told once, e.g. which engine runs
 
 
 ProgressCallback = Callable[[Progress], None]

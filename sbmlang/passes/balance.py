@@ -8,7 +8,7 @@ from sbmlang.ir.facts import Balance
 from sbmlang.ir.graph import bodies
 from sbmlang.ir.indexing import inline
 from sbmlang.ir.intervals import Interval, interval, supports
-from sbmlang.ir.model import Flux, Model
+from sbmlang.ir.model import Flux, Map, Model
 from sbmlang.ir.notation import expression
 from sbmlang.ir.symbols import Expr, Ref, refs
 from sbmlang.passes.simplify import tidy
@@ -87,9 +87,11 @@ def _total(model: Model) -> Balance | None:
     """All pools together: what the drifts add up to beyond what comes in freely and leaves to nowhere.
 
     Fluxes without a source bring in and fluxes without targets take out: neither is counted, and no term
-    of a drift that is free of the states. None when the pools do not share a dimension, are indexed, or
-    the drift is not linear (then only single fluxes are judged).
+    of a drift that is free of the states, and noise neither. None when the pools do not share a dimension,
+    are indexed, the drift is not linear (then only single fluxes are judged), or time is discrete.
     """
+    if isinstance(model.dynamics, Map):
+        return None
     pools = [s for s in model.states if s.kind != "accumulator"]
     if len({s.unit.dimension for s in pools}) != 1 or any(s.dims for s in pools):
         return None

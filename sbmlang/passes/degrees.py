@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from sbmlang.ir.graph import names, parts
-from sbmlang.ir.model import Definition, Model, Observation
+from sbmlang.ir.model import Argument, Definition, Draw, Map, Model, Observation
+from sbmlang.ir.moments import moments
 from sbmlang.ir.symbols import Expr, Over, Ref, WindowValue
 from sbmlang.source import Span
 
@@ -33,7 +34,27 @@ def degrees(model: Model) -> dict[str, Degree]:
         if found.degree:
             span = d.span if isinstance(d, Definition) else None
             known.update(dict.fromkeys(names(d), Degree(found.degree, found.offender, found.span or span)))
+    for draw in model.dynamics.draws if isinstance(model.dynamics, Map) else ():
+        if (found := _drawn(draw, known)).degree:
+            known[draw.name] = found
     return known
+
+
+def _drawn(draw: Draw, known: Mapping[str, Degree]) -> Degree:
+    """The degree of the mean of a draw; where that has no closed form, any dependence counts as nonlinear."""
+    centre = moments(draw.law)
+    if centre is not None:
+        found = degree(centre[0], known)
+        return Degree(found.degree, found.offender, found.span or (draw.span if found.degree == 2 else None))
+    for value in draw.law.args.values():
+        for e in _leaves(value):
+            if degree(e, known).degree:
+                return Degree(2, e, draw.span)
+    return FREE
+
+
+def _leaves(value: Argument) -> tuple[Expr, ...]:
+    return tuple(e for v in value for e in _leaves(v)) if isinstance(value, tuple) else (value,)
 
 
 def observed(observation: Observation, known: Mapping[str, Degree]) -> dict[str, Degree]:

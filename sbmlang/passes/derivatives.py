@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from sbmlang.ir.graph import reaches
-from sbmlang.ir.model import Definition, Model, Root, State
+from sbmlang.ir.model import Definition, Map, Model, Root, State
 from sbmlang.ir.symbols import Expr, Ref
 from sbmlang.passes.scalarise import Scalars, scalarise
 from sbmlang.passes.simplify import tidy
@@ -30,7 +30,9 @@ class Jacobian:
 
 
 def jacobian(model: Model) -> Jacobian:
-    """The Jacobian of the drift of all states with respect to all states."""
+    """The Jacobian of the drift of all states with respect to all states; none in discrete time."""
+    if isinstance(model.dynamics, Map):
+        return Jacobian(None, "time is discrete")
     batch = separable(model)
     dependent = reaches(model, {s.name for s in model.states})
     indexed = [q for q in (*model.states, *model.definitions) if isinstance(q, State) or _along(q, dependent)]

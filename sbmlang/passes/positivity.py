@@ -6,10 +6,11 @@ import sympy as sp
 
 from sbmlang.ir.facts import Fact
 from sbmlang.ir.graph import reaches, written_out
-from sbmlang.ir.intervals import interval, supports
-from sbmlang.ir.model import Model, State
+from sbmlang.ir.intervals import ALL, Interval, interval, supports
+from sbmlang.ir.model import Map, Model, Sde, State
 from sbmlang.ir.notation import expression
 from sbmlang.ir.symbols import Along, Expr, Ref, bases
+from sbmlang.library.distributions import DISTRIBUTIONS
 
 
 def bounded(model: Model) -> Fact:
@@ -19,7 +20,11 @@ def bounded(model: Model) -> Fact:
     if free:
         names = ", ".join(s.name for s in free)
         return Fact(False, f"no lower bound is declared for {names}", span=free[0].span)
+    if (noisy := _noise(model, pools)) is not None:
+        return noisy
     known = supports(model)
+    if isinstance(model.dynamics, Map):
+        return _kept(model, model.dynamics, pools, known)
     needs: list[str] = []
     for state in pools:
         for term in _at_bound(model, state):
@@ -35,10 +40,37 @@ def bounded(model: Model) -> Fact:
     return Fact(True, f"every drift points inward at the lower bound{given}")
 
 
+def _noise(model: Model, pools: list[State]) -> Fact | None:
+    """A finite step of noise may carry a state over its bound, whatever the noise is there."""
+    noise = model.dynamics.diffusion if isinstance(model.dynamics, Sde) else {}
+    for state in pools:
+        if noise.get(state.name, sp.S.Zero) != 0:
+            reason = f"a step of the noise of {state.name} may carry it below {state.lower:g}"
+            return Fact(False, reason, noise[state.name], state.span)
+    return None
+
+
+def _kept(model: Model, dynamics: Map, pools: list[State], known: dict[str, Interval]) -> Fact:
+    """In discrete time: does every update lie above the bound, given supports of draws and bounds?"""
+    for draw in dynamics.draws:
+        lower, upper = DISTRIBUTIONS[draw.law.family].support(draw.law.args)
+        known[draw.name] = (_end(lower, known)[0], _end(upper, known)[1])
+    for state in pools:
+        update = written_out(model, dynamics.update[state.name], {s.name for s in pools})
+        if interval(update, known)[0] < (state.lower or 0.0):
+            reason = f"{state.name} may fall below {state.lower:g}: its update is {expression(update)}"
+            return Fact(False, reason, update, state.span)
+    return Fact(True, "every update lies above the lower bound")
+
+
+def _end(end: object, known: dict[str, Interval]) -> Interval:
+    return interval(end, known) if isinstance(end, sp.Expr) else ALL
+
+
 def _at_bound(model: Model, state: State) -> tuple[Expr, ...]:
     """The terms of the state's drift where it stands at its lower bound."""
     here = Ref(state.name, tuple(map(Along, state.dims)))
-    drift = written_out(model, model.dynamics.drift[state.name], {state.name})
+    drift = written_out(model, model.dynamics.equations[state.name], {state.name})
     terms: tuple[Expr, ...] = sp.Add.make_args(drift.xreplace({here: _bound(state)}))
     return terms
 

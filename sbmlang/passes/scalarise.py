@@ -20,8 +20,8 @@ from sbmlang.source import Span
 class Scalars:
     """The path of a model member by member: each state a ``Ref`` with fixed members.
 
-    ``definitions`` hold what ``drift`` and ``init`` use, in the order to compute it in. Dims that were
-    left out (those of a batch) keep their free index.
+    ``definitions`` hold what ``drift`` (of a map: the update) and ``init`` use, in the order to compute it in.
+    Dims that were left out (those of a batch) keep their free index.
     """
 
     states: tuple[Ref, ...]
@@ -37,37 +37,39 @@ def scalarise(model: Model, dims: Iterable[str] | None = None) -> Scalars:
     of a dim comes from the data.
     """
     chosen = tuple(d for d in model.dims if d not in separable(model)) if dims is None else tuple(dims)
-    used = {d for q in model.states for d in q.dims} | {d for q in model.definitions for d in _dims(q)}
+    with_dims = (d for d in model.definitions if isinstance(d, Definition))
+    check_sizes(model, chosen, (*model.states, *with_dims))
+    definitions = tuple(
+        (ref, members(model, d.expr, at, d.span))
+        for d in model.definitions
+        if isinstance(d, Definition)
+        for ref, at in placed(model, d, chosen)
+    )
+    states = [(s, ref, at) for s in model.states for ref, at in placed(model, s, chosen)]
+    drift = model.dynamics.equations
+    return Scalars(
+        states=tuple(ref for _, ref, _ in states),
+        definitions=definitions,
+        drift={ref: members(model, drift[s.name], at, s.span) for s, ref, at in states},
+        init={ref: members(model, s.init, at, s.span) for s, ref, at in states},
+    )
+
+
+def check_sizes(model: Model, chosen: Iterable[str], quantities: Iterable[Quantity]) -> None:
+    """Raises ``SbmError`` E421 when the quantities have a chosen dim whose members come with the data."""
+    used = {d for q in quantities for d in q.dims}
     for dim in (d for d in chosen if d in used):
         if model.dims[dim].size is None:
             raise SbmError(
                 error("E421", f"the equations cannot be written out: the members of index '{dim}' come with "
                       "the data", help=f"declare them: index {dim} = 1..N")
             )  # fmt: skip
-    definitions = tuple(
-        (ref, members(model, d.expr, at, d.span))
-        for d in model.definitions
-        if isinstance(d, Definition)
-        for ref, at in _placed(model, d, chosen)
-    )
-    placed = [(s, ref, at) for s in model.states for ref, at in _placed(model, s, chosen)]
-    drift = model.dynamics.drift
-    return Scalars(
-        states=tuple(ref for _, ref, _ in placed),
-        definitions=definitions,
-        drift={ref: members(model, drift[s.name], at, s.span) for s, ref, at in placed},
-        init={ref: members(model, s.init, at, s.span) for s, ref, at in placed},
-    )
-
-
-def _dims(definition: object) -> tuple[str, ...]:
-    return definition.dims if isinstance(definition, Definition) else ()
 
 
 Placed = tuple[Ref, dict[str, Index]]
 
 
-def _placed(model: Model, quantity: Quantity, chosen: tuple[str, ...]) -> Iterator[Placed]:
+def placed(model: Model, quantity: Quantity, chosen: tuple[str, ...]) -> Iterator[Placed]:
     """Each member of a quantity along the chosen dims: its reference, and where its indices stand."""
     axes: list[list[Index]] = [
         [Member(d, k) for k in range(model.dims[d].size or 0)] if d in chosen else [Along(d)]

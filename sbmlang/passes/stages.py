@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sbmlang.errors import Label, SbmError, error
 from sbmlang.ir.graph import names, parts
-from sbmlang.ir.model import Definition, Model, Root, Stage
+from sbmlang.ir.model import Definition, Map, Model, Root, Stage
 from sbmlang.ir.symbols import Expr, Steady, WindowValue, bases
 
 
@@ -68,6 +68,7 @@ def base_stages(model: Model) -> dict[str, Stage]:
         **{f.name: Stage.TIME for f in model.forcings},
         model.time.name: Stage.TIME,
         **{s.name: Stage.STATE for s in model.states},
+        **{d.name: Stage.STATE for d in (model.dynamics.draws if isinstance(model.dynamics, Map) else ())},
     }
 
 

@@ -16,7 +16,7 @@ from sympy.utilities.iterables import strongly_connected_components
 from sbmlang.errors import SbmError, error
 from sbmlang.ir.graph import Bodies, bodies, expressions, reaches
 from sbmlang.ir.indexing import inline, map_refs
-from sbmlang.ir.model import Definition, Model, Root, State
+from sbmlang.ir.model import Definition, Map, Model, Root, State
 from sbmlang.ir.rewrite import rewrite
 from sbmlang.ir.symbols import Along, Expr, Ref, Steady, bases
 from sbmlang.passes.averages import NoAverage, average
@@ -35,7 +35,7 @@ def steady(model: Model) -> Model:
     A forcing that is not given takes its time average: an expression's over the model's time range, one
     from data ``Ref("NAME.mean")``, which the backend supplies. Raises ``SbmError`` E531 when there is no
     unique steady state, E532 when the time is left in it, E533 when none is found numerically, E534 for
-    what never settles.
+    what never settles, E535 for what is drawn anew in every step.
     """
     found = sorted(_steadies(model), key=str)
     names: dict[tuple[Expr, ...], dict[str, str]] = {}
@@ -79,6 +79,22 @@ class _Case:
             self._block([self.model.state(name) for name in drift if name in block], drift)
         return self
 
+    def _rate(self, state: State) -> Expr:
+        """What is zero at rest. Raises ``SbmError`` E535 where the state is drawn anew in every step."""
+        dynamics = self.model.dynamics
+        if not isinstance(dynamics, Map):
+            return dynamics.drift[state.name]
+        drawn = {d.name for d in dynamics.draws}
+        through = bases(dynamics.update[state.name]) & (drawn | reaches(self.model, drawn))
+        if through:
+            name = min(through)
+            raise SbmError(
+                error("E535", f"there is no steady state of {state.name}: its new value is random "
+                      f"({name.removesuffix('.next')})", *_span(state),
+                      help="give the starting value directly, or its law: init ... ~ ...")
+            )  # fmt: skip
+        return dynamics.update[state.name] - Ref(state.name, tuple(map(Along, state.dims)))
+
     # --- the drift with the forcings held -------------------------------------------------------------
 
     def _drift_at_rest(self, wanted: set[str]) -> dict[str, Expr]:
@@ -94,7 +110,7 @@ class _Case:
         return {name: found[name] for name in pools if name in found}
 
     def _at_rest(self, state: State) -> Expr:
-        expr = self._held(self.model.dynamics.drift[state.name])
+        expr = self._held(self._rate(state))
         time = self.model.time.name
         if time in bases(expr):
             raise SbmError(

@@ -80,7 +80,7 @@ class _System:
         else:
             here = {s.name: Ref(s.name, tuple(map(Along, s.dims))) for s in model.states}
             names = set(here)
-            self.drift = {here[n]: written_out(model, e, names) for n, e in model.dynamics.drift.items()}
+            self.drift = {here[n]: written_out(model, e, names) for n, e in model.dynamics.equations.items()}
             self.init = {here[s.name]: s.init for s in model.states}
         pools = {s.name for s in model.states if s.kind == "state"}
         self.states = [r for r in self.drift if r.base in pools]

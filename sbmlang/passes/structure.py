@@ -9,7 +9,7 @@ import sympy as sp
 
 from sbmlang.ir.facts import Fact
 from sbmlang.ir.graph import names, parts, reaches, time_varying, written_out
-from sbmlang.ir.model import Definition, Model, Observation, Stage
+from sbmlang.ir.model import Definition, Map, Model, Observation, Sde, Stage
 from sbmlang.ir.notation import expression
 from sbmlang.ir.symbols import Along, Expr, Over, Ref, bases, refs
 from sbmlang.passes.degrees import Degree, degree, degrees, observed
@@ -20,11 +20,11 @@ _EXPAND_LIMIT = 400  # operations up to which products are multiplied out to loo
 
 
 def linear_drift(model: Model) -> Fact:
-    """Is every drift affine in the states? Names the flux or state with the term that is not."""
-    known = degrees(model)
-    culprits = [s.name for s in model.states if not _affine(model, model.dynamics.drift[s.name], known)]
+    """Is every drift (or update) affine in the states? Names the flux or state with the term that is not."""
+    known, word = degrees(model), equation_word(model)
+    culprits = [s.name for s in model.states if not _affine(model, model.dynamics.equations[s.name], known)]
     if not culprits:
-        return Fact(True, "every drift is a sum of coefficients times states")
+        return Fact(True, f"every {word} is a sum of coefficients times states")
     for flux in model.fluxes:
         found = degree(flux.rate, known)
         if found.degree == 2:
@@ -35,9 +35,14 @@ def linear_drift(model: Model) -> Fact:
                 reason = f"the shares of flux {flux.name} depend on the states: {expression(share)}"
                 return Fact(False, reason, share, flux.span)
     state = model.state(culprits[0])
-    found = degree(model.dynamics.drift[state.name], known)
-    reason = f"the drift of {state.name} is not linear in {_which(model, found)}: {shown(found)}"
+    found = degree(model.dynamics.equations[state.name], known)
+    reason = f"the {word} of {state.name} is not linear in {_which(model, found)}: {shown(found)}"
     return Fact(False, reason, found.offender, found.span or state.span)
+
+
+def equation_word(model: Model) -> str:
+    """What the right-hand side of a state's equation is called."""
+    return "update" if isinstance(model.dynamics, Map) else "drift"
 
 
 def _affine(model: Model, drift: Expr, known: Mapping[str, Degree]) -> bool:
@@ -107,12 +112,13 @@ def reachable(model: Model, start: Iterator[Expr] | list[Expr]) -> list[Definiti
 def constant_coefficients(model: Model, linear: Fact) -> Fact:
     """Is the drift affine with coefficients and inputs that never change over time?"""
     if not linear:
-        return Fact(False, f"the drift is not linear: {linear.reason}", linear.expr, linear.span)
+        reason = f"the {equation_word(model)} is not linear: {linear.reason}"
+        return Fact(False, reason, linear.expr, linear.span)
     changing = time_varying(model)
     derived = reaches(model, changing)
-    for name, expr in model.dynamics.drift.items():
+    for name, expr in model.dynamics.equations.items():
         for used in sorted(bases(expr) & (changing | derived)):
-            reason = f"the drift of {name} changes over time with {used}"
+            reason = f"the {equation_word(model)} of {name} changes over time with {used}"
             return Fact(False, reason, Ref(used), _span(model, used))
     return Fact(True, "no coefficient depends on time")
 
@@ -120,8 +126,9 @@ def constant_coefficients(model: Model, linear: Fact) -> Fact:
 def piecewise_constant(model: Model, linear: Fact) -> Fact:
     """Are the coefficients constant between jumps of forcings (previous, next) and of conditions in t?"""
     if not linear:
-        return Fact(False, f"the drift is not linear: {linear.reason}", linear.expr, linear.span)
-    drift = list(model.dynamics.drift.values())
+        reason = f"the {equation_word(model)} is not linear: {linear.reason}"
+        return Fact(False, reason, linear.expr, linear.span)
+    drift = list(model.dynamics.equations.values())
     forcings = {f.name: f for f in model.forcings}
     for d in chain([None], reachable(model, drift)):
         for expr in drift if d is None else [d.expr]:
@@ -130,7 +137,9 @@ def piecewise_constant(model: Model, linear: Fact) -> Fact:
                     reason = f"{name} is interpolated ({forcings[name].interpolation}), not held"
                     return Fact(False, reason, Ref(name), forcings[name].span)
             if not _only_in_jumps(model, expr):
-                reason = f"{d.name if d else 'the drift'} varies smoothly with {model.time.name}"
+                reason = (
+                    f"{d.name if d else 'the ' + equation_word(model)} varies smoothly with {model.time.name}"
+                )
                 return Fact(False, reason, expr, d.span if d else None)
     return Fact(True, "every coefficient is constant between jumps")
 
@@ -147,7 +156,7 @@ def _only_in_jumps(model: Model, expr: Expr) -> bool:
 def jump_times(model: Model) -> tuple[Expr, ...]:
     """Times at which conditions in the time variable switch in the drift, as numbers, sorted."""
     time, known = Ref(model.time.name), constants(model)
-    drift = list(model.dynamics.drift.values())
+    drift = list(model.dynamics.equations.values())
     exprs = chain(drift, (d.expr for d in reachable(model, drift)))
     relations = set().union(*(e.atoms(sp.core.relational.Relational) for e in exprs))
     found = {_switch(r.xreplace(known), time) for r in relations if time in r.free_symbols}
@@ -167,16 +176,26 @@ def _switch(relation: Expr, time: Ref) -> Expr | None:
 def separable(model: Model) -> tuple[str, ...]:
     """Dims whose members never touch each other along the path, so that they make a batch.
 
-    Every state has the dim, and the drift and the definitions computed along the path use it only
-    through the free index, unshifted. Definitions computed before (per parameter set) may do anything.
+    Every state, Wiener process and draw has the dim, and the dynamics and the definitions computed along the
+    path use it only through the free index, unshifted. Definitions computed before (per parameter set) may
+    do anything.
     """
-    drift = list(model.dynamics.drift.values())
+    drift = list(model.dynamics.expressions())
     along = [d.expr for d in reachable(model, drift) if d.stage is None or d.stage >= Stage.TIME]
+    match model.dynamics:
+        case Sde(diffusion=diffusion, wieners=wieners):
+            used = set().union(*map(bases, diffusion.values()))
+            random = [w.dims for w in wieners if w.name in used]
+        case Map(draws=draws):
+            random = [d.dims for d in draws]
+        case _:
+            random = []
     return tuple(
         dim
         for dim in model.dims
         if model.states
         and all(dim in s.dims for s in model.states)
+        and all(dim in dims for dims in random)
         and all(untouched(e, dim) for e in chain(drift, along))
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
+import sbmlang as sbm
 from sbmlang.errors import SbmError
 from sbmlang.ir import Along, Definition, Dim, Flux, Forcing, Model, Ref, Root, Steady, bases
 from sbmlang.library.units import ONE
@@ -239,3 +240,19 @@ def test_what_depends_on_a_sink_never_settles(build: Any) -> None:
     with pytest.raises(SbmError) as caught:
         run(model)
     assert caught.value.codes == ("E534",)
+
+
+MAP = "model m\ntime t step 1\nparam k ~ Beta(2, 2)\nparam s ~ HalfNormal(1)\nstate X\n{}init X = steady(X)\nobserve y ~ Normal(X, s)\n"
+
+
+def test_a_map_is_steady_where_it_gives_back_what_it_gets() -> None:
+    model = sbm.loads(MAP.format("next X = k*X + 2\n")).ir
+    (found,) = [d for d in model.definitions if isinstance(d, Definition) and d.kind == "steady"]
+    k = Ref("k")
+    assert sp.simplify(found.expr - 2 / (1 - k)) == 0
+
+
+def test_what_is_drawn_anew_has_no_steady_state() -> None:
+    with pytest.raises(SbmError) as raised:
+        sbm.loads(MAP.format("next X ~ Normal(k*X, 1)\n")).facts  # noqa: B018
+    assert raised.value.codes == ("E535",)

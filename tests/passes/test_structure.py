@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import sympy as sp
 
+import sbmlang as sbm
 from sbmlang.ir import Dim, Flux, Forcing, Member, Model, Over, Ref, Stage, Window, WindowValue, coordinate
 from sbmlang.ir.facts import Facts
 from sbmlang.library.units import ONE
@@ -176,3 +177,26 @@ def test_positivity(build: Any) -> None:
     assert not draining and draining.expr == -k * y
     free = facts(build.model([build.state("x", lower=None)], {"x": -x})).bounded
     assert not free and "no lower bound" in free.reason
+
+
+NOISY = "model m\ntime t step 1\nparam k ~ Beta(2, 2)\nstate X >= 0\ninit X ~ Normal(1, 0.1)\n{}observe y ~ Normal(X, 1)\n"
+
+
+@pytest.mark.parametrize(
+    ("dynamics", "linear", "bounded", "reason"),
+    [
+        ("d X/dt = -k*X\nnoise X = k\n", True, False, "noise of X may carry it below 0"),
+        ("d X/dt = -k*X^2\nnoise X = k\n", False, False, "noise of X may carry it below 0"),
+        ("next X ~ Normal(k*X, 1)\n", True, False, "X may fall below 0"),
+        ("next X ~ LogNormal(median=1 + k*X, sigma=1)\n", True, True, "every update lies above"),
+        ("draw n ~ Poisson(k*X)\nnext X = X + n\n", True, True, "every update lies above"),
+        ("draw e ~ Gamma(2, 1)\nnext X = X*exp(-X)*e\n", False, True, "every update lies above"),
+    ],
+)
+def test_stochastic_models_have_the_facts_too(
+    dynamics: str, linear: bool, bounded: bool, reason: str
+) -> None:
+    found = sbm.loads(NOISY.format(dynamics)).facts
+    assert bool(found.linear_drift) is linear and bool(found.bounded) is bounded
+    assert reason in found.bounded.reason
+    assert ("drift" if "d X" in dynamics else "update") in found.linear_drift.reason

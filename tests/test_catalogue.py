@@ -28,10 +28,13 @@ NOT_RUN = {
         "needs a sampler's run that went wrong",
     ),
     **dict.fromkeys(["W721", "W722"], "needs draws of a stiff model that fail"),
+    "W740": "needs a home folder that cannot be written",
+    **dict.fromkeys(["W741", "W742"], "needs an installation whose parts do not fit"),
 }
 # Of these, what no test can provoke at all.
 NEVER_PROVOKED = {"E717", "W721", "W722"}
 SLOW = {
+    "E760",
     "E707",
     "E712",
     "E713",

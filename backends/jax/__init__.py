@@ -23,13 +23,14 @@ FORWARD_LIMIT = 60  # values a path depends on; beyond, reverse mode is cheaper
 class Backend:
     """Compiles to JAX.
 
-    Options of ``compile``: ``states`` ("auto"); ``solver`` ("auto", "explicit", "implicit",
-    "exponential"); ``rtol``, ``atol`` (state units), ``max_steps``; ``adjoint`` ("auto", "forward",
-    "reverse").
+    Options of ``compile`` for stochastic states: ``states`` ("auto", "exact", "forward", "gaussian", "ekf",
+    "ukf", "particle", "sampled"), ``kernel`` ("auto", "native", "jax"), ``step`` (the width of the path's steps
+    instead of the file's). For differential equations: ``solver`` ("auto", "explicit", "implicit",
+    "exponential"); ``rtol``, ``atol`` (state units), ``max_steps``; ``adjoint`` ("auto", "forward", "reverse").
     """
 
     name = "jax"
-    methods = ("nuts",)
+    methods = ("nuts", "pmmh", "smc")
 
     def compile(
         self,
@@ -37,6 +38,8 @@ class Backend:
         facts: Facts,
         *,
         states: str = "auto",
+        kernel: str = "auto",
+        step: float | None = None,
         solver: str = "auto",
         rtol: float = 1e-6,
         atol: float = 1e-8,
@@ -44,14 +47,15 @@ class Backend:
         adjoint: Literal["auto", "forward", "reverse"] = "auto",
         **unknown: Any,
     ) -> JaxProgram:
+        from .engines import with_step
         from .program import JaxProgram
 
         for state in model.states:
-            if state.enforced:
+            if state.enforced and not model.is_stochastic:
                 raise NotYet(error("E716", f"the jax backend cannot restrict the path to the bounds of '{state.name}'",
                                    *([state.span] if state.span else []),
                                    help="leave 'enforced' away: the results then report how often the path leaves its bounds"))  # fmt: skip
-        known = ("states", "solver", "rtol", "atol", "max_steps", "adjoint")
+        known = ("states", "kernel", "step", "solver", "rtol", "atol", "max_steps", "adjoint")
         for name in unknown:
             raise SbmError(
                 error(
@@ -60,14 +64,14 @@ class Backend:
                     help=did_you_mean(name, known) or f"options: {', '.join(known)}",
                 )
             )
-        if states != "auto":
-            raise NotYet(error("E706", f"states='{states}' is for stochastic states; this model's states are deterministic",
-                               help="leave it at states='auto'"))  # fmt: skip
         if adjoint not in ("auto", "forward", "reverse"):
             raise SbmError(error("E708", f"adjoint '{adjoint}' is none of auto, forward, reverse"))
+        if step is not None:
+            model, facts = with_step(model, step)
         return JaxProgram.build(
-            model, facts, solver=solver, rtol=rtol, atol=atol, max_steps=max_steps, adjoint=adjoint
-        )
+            model, facts, solver=solver, rtol=rtol, atol=atol, max_steps=max_steps, adjoint=adjoint,
+            states=states, kernel=kernel,
+        )  # fmt: skip
 
 
 __all__ = ["Backend"]

@@ -12,7 +12,7 @@ import sympy as sp
 from sbmlang.emit.code import WIDTH, Names
 from sbmlang.emit.printer import Environment, Value
 from sbmlang.errors import NotYet, error
-from sbmlang.ir import Along, Definition, Law, Model, Quantity, Root, Stage, bases, refs
+from sbmlang.ir import Along, Definition, Law, Map, Model, Quantity, Root, Sde, Stage, bases, refs
 from sbmlang.ir.facts import Facts
 from sbmlang.ir.graph import names as names_of
 from sbmlang.ir.indexing import inline
@@ -20,14 +20,15 @@ from sbmlang.ir.indexing import inline
 from .layout import Layout
 from .printer import JaxPrinter
 
-Method = Literal["explicit", "implicit", "exponential", "exponential pieces"]
+Method = Literal["explicit", "implicit", "exponential", "exponential pieces", "steps"]
 
 _RESERVED = (
     "jax", "jnp", "special", "numpyro", "data", "p", "x", "c", "s", "u", "at", "rows", "inputs", "theta",
     "values", "drift", "slopes", "path", "reports", "model", "parameters", "initial", "member", "solve", "matrix",
     "solve_linear", "solve_linear_pieces", "find_root", "forward_mode", "interpolate", "time_mean", "shifted",
     "family", "density", "constrain", "unconstrain", "log_prior", "log_likelihood", "log_density", "root", "out",
-    "ok", "grid", "along", "solution", "offset", "edges", "middle", "float", "len", "dict", "range",
+    "ok", "grid", "h", "w", "z", "draw", "noise", "step", "start", "walk", "follow", "euler", "milstein",
+    "exponential", "members", "named", "member", "function", "own", "key", "along", "solve_member", "solution", "offset", "edges", "middle", "float", "len", "dict", "range",
 )  # fmt: skip
 
 
@@ -41,6 +42,8 @@ class Settings:
     max_steps: int
     adjoint: Literal["forward", "reverse"]
     reason: str
+    kernel: Literal["native", "jax"] = "jax"
+    kernel_reason: str = ""
 
 
 @dataclass
@@ -78,19 +81,31 @@ class Context:
         )
 
     def _path_expressions(self) -> Iterator[sp.Expr]:
-        yield from self.model.dynamics.drift.values()
+        yield from self.model.dynamics.expressions()
         yield from (s.init for s in self.states)
-        needed = self._needed(self.model.dynamics.drift.values())
+        yield from (e for s in self.states if s.start for e in s.start.expressions())
+        needed = self._needed(self.model.dynamics.expressions())
         for definition in self.model.definitions:
             if isinstance(definition, Definition) and definition.name in needed:
                 yield definition.expr
+
+    @property
+    def _random(self) -> frozenset[str]:
+        """Names of Wiener processes and draws."""
+        match self.model.dynamics:
+            case Sde(wieners=wieners):
+                return frozenset(w.name for w in wieners)
+            case Map(draws=draws):
+                return frozenset(d.name for d in draws)
+            case _:
+                return frozenset()
 
     def stage(self, name: str) -> Stage:
         if any(p.name == name for p in self.model.parameters):
             return Stage.PARAMETERS
         if name in self.definitions:
             return self.definitions[name].stage or Stage.ONCE
-        if any(s.name == name for s in self.states):
+        if any(s.name == name for s in self.states) or name in self._random:
             return Stage.STATE
         if name == self.model.time.name or any(f.name == name for f in self.model.forcings):
             return Stage.TIME

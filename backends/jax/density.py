@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from numpyro import handlers
 
 from .bijections import Bijection, bijection, simplex
-from .distributions import log_density
+from .distributions import log_densities, log_density
 
 End = float | None | Callable[[Mapping[str, Any]], jax.Array]
 
@@ -63,18 +64,51 @@ def dimension(unknowns: Sequence[Unknown], data: Any) -> int:
 def constrain(unknowns: Sequence[Unknown], u: jax.Array, data: Any) -> tuple[dict[str, jax.Array], jax.Array]:
     """``u`` (dimension,) -> parameters by name in declared units, and the log |Jacobian| of the map."""
     p: dict[str, jax.Array] = {}
-    log_jacobian = jnp.zeros(())
     start, places = 0, {}
     for k in unknowns:
         places[k.name] = (start, start + prod(k.free_shape(data)))
         start = places[k.name][1]
+    x, steep = _fixed_ends(unknowns, u, places)
+    log_jacobian = jnp.sum(steep)
     for k in _in_order(unknowns):
         first, last = places[k.name]
+        if _has_fixed_ends(k):
+            p[k.name] = x[first:last].reshape(k.shape(data))
+            continue
         free = u[first:last].reshape(k.free_shape(data))
         onto = k.map(p)
         p[k.name] = onto.forward(free)
         log_jacobian += jnp.sum(onto.log_jacobian(free))
     return {k.name: p[k.name] for k in unknowns}, log_jacobian
+
+
+def _has_fixed_ends(k: Unknown) -> bool:
+    return not k.constraint and not callable(k.lower) and not callable(k.upper)
+
+
+def _fixed_ends(
+    unknowns: Sequence[Unknown], u: jax.Array, places: Mapping[str, tuple[int, int]]
+) -> tuple[jax.Array, jax.Array]:
+    """All parameters with fixed ends, and the log |Jacobian|, entry by entry of ``u`` in a few vector operations;
+    entries of other parameters stay as they are, with 0."""
+    kinds: dict[str, np.ndarray] = {}
+    ends = {False: np.zeros(len(u)), True: np.ones(len(u))}
+    for k in filter(_has_fixed_ends, unknowns):
+        here = slice(*places[k.name])
+        kinds.setdefault(k.bijection, np.zeros(len(u), bool))[here] = True
+        for which, end in ((False, k.lower), (True, k.upper)):
+            if end is not None:
+                ends[which][here] = end
+    x, steep = u, jnp.zeros_like(u)
+    for name, own in kinds.items():
+        onto = bijection(*(ends[w] if w in _ENDS[name] else None for w in (False, True)))
+        free = jnp.where(own, u, 0.0)  # what is out of range for one map must not reach the derivative
+        x = jnp.where(own, onto.forward(free), x)
+        steep = jnp.where(own, onto.log_jacobian(free), steep)
+    return x, steep
+
+
+_ENDS = {"identity": (), "exp": (False,), "negative exp": (True,), "interval": (False, True)}
 
 
 def unconstrain(unknowns: Sequence[Unknown], p: Mapping[str, Any], data: Any) -> jax.Array:
@@ -111,9 +145,9 @@ def log_prior(
     parameters: Callable[..., Any], p: Mapping[str, Any], data: Any, joints: Mapping[str, tuple[str, ...]]
 ) -> jax.Array:
     """Sum of the prior log densities, each in the declared unit."""
-    trace = _trace(parameters, p, data, joints)
-    terms = [jnp.sum(log_density(s["fn"], s["value"])) for s in trace.values() if s["type"] == "sample"]
-    return sum(terms, start=jnp.zeros(()))
+    drawn = [s for s in _trace(parameters, p, data, joints).values() if s["type"] == "sample"]
+    terms = log_densities([s["fn"] for s in drawn], [s["value"] for s in drawn])
+    return sum((jnp.sum(t) for t in terms), start=jnp.zeros(()))
 
 
 def log_likelihood(

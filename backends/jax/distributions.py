@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -113,8 +113,23 @@ class _NegativeBinomial(dist.NegativeBinomial2):
         return ways - size * jnp.log1p(mean / size) + xlogy(value, mean) - value * jnp.log(size + mean)
 
 
+class _Binomial(dist.BinomialProbs):
+    """Whose counts may be floats that depend on other random numbers, as along a path."""
+
+    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
+        shape = sample_shape + self.batch_shape
+        counts = jnp.asarray(self.total_count, float)
+        return jax.random.binomial(key, counts, self.probs, shape=shape, dtype=float)
+
+
 class _BetaBinomial(dist.BetaBinomial):
     """With log-gamma functions: jax's betaln keeps only seven digits."""
+
+    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
+        first, second = jax.random.split(key)
+        shape = sample_shape + self.batch_shape
+        share = jax.random.beta(first, self.concentration1, self.concentration0, shape=shape, dtype=float)
+        return _Binomial(share, self.total_count, **_RAW).sample(second)
 
     def log_prob(self, value: Any) -> jax.Array:
         n, a, b = self.total_count, self.concentration1, self.concentration0
@@ -169,7 +184,7 @@ def _vector(value: Any) -> jax.Array:
 # Arguments are checked where the model is; inside a sampler a bad one must be nan, not an exception.
 _RAW: Mapping[str, Any] = {"validate_args": False}
 
-DISTRIBUTIONS: Mapping[str, Callable[..., dist.Distribution]] = {
+_FAMILIES: Mapping[str, Callable[..., dist.Distribution]] = {
     "Normal": lambda mu, sigma: dist.Normal(mu, sigma, **_RAW),
     "TruncatedNormal": _TruncatedNormal,
     "LogNormal": lambda mu, sigma: dist.LogNormal(mu, sigma, **_RAW),
@@ -187,7 +202,7 @@ DISTRIBUTIONS: Mapping[str, Callable[..., dist.Distribution]] = {
     "Weibull": lambda shape, scale: dist.Weibull(scale, shape, **_RAW),
     "Poisson": lambda mean: _Poisson(mean, **_RAW),
     "NegativeBinomial": lambda mean, dispersion: _NegativeBinomial(mean, dispersion, **_RAW),
-    "Binomial": lambda n, p: dist.BinomialProbs(p, n, **_RAW),
+    "Binomial": lambda n, p: _Binomial(p, n, **_RAW),
     "Bernoulli": lambda p: dist.BernoulliProbs(p, **_RAW),
     "BetaBinomial": lambda n, alpha, beta: _BetaBinomial(alpha, beta, n, **_RAW),
     "Categorical": lambda p: _Categorical(_vector(p), **_RAW),
@@ -198,3 +213,42 @@ DISTRIBUTIONS: Mapping[str, Callable[..., dist.Distribution]] = {
     # A correlation matrix of ``size`` members, which the family's own arguments do not tell.
     "LKJ": lambda eta, *, size: dist.LKJ(size, eta, **_RAW),
 }
+
+
+def _remembering(family: str) -> Callable[..., dist.Distribution]:
+    def make(*first: Any, **arguments: Any) -> dist.Distribution:
+        law = _FAMILIES[family](*first, **arguments)
+        if not first:
+            law.made_of = (family, arguments)  # for ``log_densities``
+        return law
+
+    return make
+
+
+DISTRIBUTIONS: Mapping[str, Callable[..., dist.Distribution]] = {f: _remembering(f) for f in _FAMILIES}
+
+
+def log_densities(laws: Sequence[dist.Distribution], values: Sequence[Any]) -> list[jax.Array]:
+    """``log_density`` of each value under its law; scalar ones of one family are computed as one vector, which
+    compilers and processors like better than many scalars. Not in the order given."""
+    found: list[jax.Array] = []
+    families: dict[str, list[tuple[Mapping[str, Any], Any]]] = {}
+    for law, value in zip(laws, values, strict=True):
+        family, arguments = getattr(law, "made_of", ("", {}))
+        scalar = family and not jnp.ndim(value) and all(_is_scalar(x) for x in arguments.values())
+        if scalar:
+            families.setdefault(family, []).append((arguments, value))
+        else:
+            found.append(log_density(law, value))
+    for family, members in families.items():
+        stacked = {name: _stacked(a[name] for a, _ in members) for name in members[0][0]}
+        found.append(log_density(DISTRIBUTIONS[family](**stacked), _stacked(v for _, v in members)))
+    return found
+
+
+def _is_scalar(value: Any) -> bool:
+    return not isinstance(value, Sequence) and jnp.ndim(value) == 0
+
+
+def _stacked(values: Iterable[Any]) -> jax.Array:
+    return jnp.stack([jnp.asarray(v, float) for v in values])

@@ -9,6 +9,7 @@ member; ``path`` solves them for all members; ``observe_*`` give the law of each
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sbmlang import __version__
@@ -18,20 +19,29 @@ from sbmlang.ir import Parameter, Root, Stage
 from sbmlang.library.distributions import DISTRIBUTIONS
 
 from .context import unit_comment
-from .write_path import PathWriter
+from .engines import Treatment
+from .write_filter import FilterWriter
 from .write_rows import RowWriter
+from .write_step import StepWriter
 from .write_values import ValueWriter
 
 
-class Generator(ValueWriter, PathWriter, RowWriter):
-    """Writes the program of one model."""
+@dataclass
+class Generator(ValueWriter, FilterWriter, StepWriter, RowWriter):
+    """Writes the program of one model; ``treatment`` is that of its stochastic states."""
+
+    treatment: Treatment | None = None
 
     def module(self) -> Module:
         m = self.model
         functions = [self.parameters(), self.values()]
         functions += [self.root_equations(d) for d in m.definitions if isinstance(d, Root)]
-        if self.states:
+        if self.is_stepped:
+            functions += self.stepped()
+        elif self.states:
             functions += [self.initial(), *self.dynamics(), self.path()]
+        if self._is_marginal:
+            functions += self.marginal()
         functions += [self.observe(o) for o in m.observations]
         if m.reports:
             functions.append(self.reports())
@@ -39,6 +49,10 @@ class Generator(ValueWriter, PathWriter, RowWriter):
         return Module(
             self._doc(), tuple(self._imports(functions)), tuple(self._constants()), tuple(functions)
         )
+
+    @property
+    def _is_marginal(self) -> bool:
+        return self.treatment is not None and self.treatment.is_marginal
 
     def _doc(self) -> str:
         m = self.model
@@ -57,8 +71,14 @@ class Generator(ValueWriter, PathWriter, RowWriter):
         if "special." in text:
             yield "from jax.scipy import special"
         yield ""
-        yield "from sbmlang.backends.jax import density"
+        modules = [n for n in ("filters", "forward", "smoothing") if f"{n}." in text]
+        yield f"from sbmlang.backends.jax import {', '.join(['density', *modules])}"
         yield "from sbmlang.backends.jax.distributions import DISTRIBUTIONS as family"
+        if "log_density_of(" in text:
+            yield "from sbmlang.backends.jax.distributions import log_density as log_density_of"
+        wanted = [n for n in ("exact_step", "sparse") if f"{n}(" in text]
+        if wanted:
+            yield f"from sbmlang.backends.jax.filters import {', '.join(wanted)}"
         wanted = [n for n in ("along", "interpolate", "time_mean") if f"{n}(" in text]
         if wanted:
             yield f"from sbmlang.backends.jax.forcing import {', '.join(wanted)}"
@@ -71,18 +91,24 @@ class Generator(ValueWriter, PathWriter, RowWriter):
         ]
         if wanted:
             yield f"from sbmlang.backends.jax.solvers import {', '.join(wanted)}"
+        wanted = [n for n in ("euler", "exponential", "follow", "milstein", "walk") if f"{n}(" in text]
+        if wanted and self.is_stepped:
+            yield f"from sbmlang.backends.jax.stepping import {', '.join(wanted)}"
         yield ""
         yield 'jax.config.update("jax_enable_x64", True)'
 
     def _constants(self) -> Iterator[str]:
         time = self.model.time
         yield f"T0 = {time.start!r}{comment(f'start of the path [{time.unit}]')}"
-        if self.states and self.settings.method in ("explicit", "implicit"):
+        if self.states and self.has_steps:
+            yield "NATIVE = None  # set where a native kernel solves the path of a member"
             yield f"RTOL, ATOL, MAX_STEPS = {self.settings.rtol!r}, {self.settings.atol!r}, {self.settings.max_steps}"
         yield "PARAMETERS = ("
         for p in self.model.parameters:
             yield f"    {self._bounds(p)},{comment(p.doc, unit_comment(p))}"
         yield ")"
+        if self._is_marginal:
+            yield "NATIVE = NATIVE_PATH = None  # set where native kernels compute log_marginal and posterior_path"
         yield f"JOINTS = {{{', '.join(f'{j.name!r}: {j.members!r}' for j in self.model.joints)}}}"
 
     def _bounds(self, p: Parameter) -> str:
@@ -102,31 +128,60 @@ class Generator(ValueWriter, PathWriter, RowWriter):
 
     def numpyro_model(self) -> Function:
         laws = ", ".join(f'"{o.name}": observe_{self.python(o.name)}' for o in self.model.observations)
-        path = "s, ok = path(c, data)" if self.states else "s, ok = {}, True"
         body = (
             "p = parameters(data)",
             "c = values(p, data)",
-            path,
-            'numpyro.factor("solved", jnp.where(ok, 0.0, -jnp.inf))  # a path that fails is never scored',
+            *self._path_of_model(),
             f"for name, law in {{{laws}}}.items():",
             '    rows = data["channels"][name]',
             '    if len(rows["at"]):',
             '        with numpyro.plate(f"{name}_row", len(rows["at"])):',
-            '            numpyro.sample(name, law(c, s, data), obs=rows["value"] if observed else None)',
+            f"            numpyro.sample(name, law(c, s, data){self._seen})",
         )
         return Function("model", ("data", "observed=True"),
                         "The numpyro model; with observed=False the observations are drawn too.", body)  # fmt: skip
 
+    @property
+    def _seen(self) -> str:
+        return "" if self._is_marginal else ', obs=rows["value"] if observed else None'
+
+    def _path_of_model(self) -> tuple[str, ...]:
+        if self.treatment is None:
+            path = "s, ok = path(c, data)" if self.states else "s, ok = {}, True"
+            solved = (
+                'numpyro.factor("solved", jnp.where(ok, 0.0, -jnp.inf))  # a path that fails is never scored'
+            )
+            return (path, solved)
+        drawn = "s, _ = path(c, data, numpyro.prng_key())"
+        if not self._is_marginal:
+            return (drawn,)
+        return (
+            "if observed:",
+            '    numpyro.factor("path", log_marginal(c, data))',
+            "    return",
+            drawn,
+        )
+
     def densities(self) -> list[Function]:
-        return [
+        if self._is_marginal:
+            likelihood = Function("log_likelihood", ("p", "data"), "Log density of all rows, the path integrated out.",
+                                  ("return log_marginal(values(p, data), data)",))  # fmt: skip
+        else:
+            likelihood = Function("log_likelihood", ("p", "data"), "Log likelihood of all channels; -inf where the path cannot be solved.",
+                                  ("return density.log_likelihood(model, p, data, JOINTS)",))  # fmt: skip
+        functions = [
             Function("constrain", ("u", "data"), "Parameters (declared units) from the unconstrained vector, and log |Jacobian|.",
                      ("return density.constrain(PARAMETERS, u, data)",)),
             Function("unconstrain", ("p", "data"), "The unconstrained vector of parameters.",
                      ("return density.unconstrain(PARAMETERS, p, data)",)),
             Function("log_prior", ("p", "data"), "Log density of the priors at natural parameters.",
                      ("return density.log_prior(parameters, p, data, JOINTS)",)),
-            Function("log_likelihood", ("p", "data"), "Log likelihood of all channels; -inf where the path cannot be solved.",
-                     ("return density.log_likelihood(model, p, data, JOINTS)",)),
+        ]  # fmt: skip
+        if self.treatment is not None and not self._is_marginal:
+            return functions
+        return [
+            *functions,
+            likelihood,
             Function("log_density", ("u", "data"), "Log posterior density, up to a constant, of the unconstrained vector.",
                      ("p, log_jacobian = constrain(u, data)",
                       "return log_prior(p, data) + log_likelihood(p, data) + log_jacobian")),

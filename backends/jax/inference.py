@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
@@ -10,11 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbmlang.data.dataset import Dataset
-from sbmlang.errors import Diagnostic, SbmError, error
+from sbmlang.errors import Diagnostic, SbmError, did_you_mean, error
 from sbmlang.protocols import Progress, ProgressCallback
 from sbmlang.results import assemble
 
 from . import density
+from .init import best_of
+from .laplace import laplace
 from .nuts import sample, warm_start
 from .program import STATE_LIMIT, _in_batches, _numpy
 
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
     from .program import JaxProgram
 
 CANDIDATES = 200  # prior draws from which chains start
+SAMPLERS = ("numpyro", "nutpie")
+ONE_STEP = "log predictive density of each row given the parameters and all rows before it"
+GIVEN_PATH = "log density of each row given the parameters and the path"
 
 
 def run_nuts(
@@ -38,19 +45,61 @@ def run_nuts(
     target_accept: float = 0.8,
     max_tree_depth: int = 10,
     dense_mass: bool | None = None,
+    whiten: bool | None = None,
+    sampler: Literal["numpyro", "nutpie"] = "numpyro",
     chain_method: Literal["auto", "parallel", "vectorized"] = "auto",
     keep_states: bool | None = None,
 ) -> DataTree:
     """The posterior by the No-U-Turn sampler, with predictive draws, pointwise log likelihood and prior.
 
-    ``warmup`` defaults to ``draws`` (at most 1000). ``dense_mass`` adapts a full mass matrix (default: when
-    the dimension is small); ``keep_states`` stores the posterior of the whole path (default: unless it is
-    very large). Raises ``SbmError`` E712 for counts that make no sense, E71x when no chain can start.
+    ``warmup`` defaults to ``draws`` (at most 1000). ``whiten`` starts from the mode and samples on the scale of
+    the curvature there (default: where stochastic states are integrated out, and there is such a mode);
+    otherwise ``dense_mass`` adapts a full mass matrix (default: when the dimension is small).
+    ``sampler="nutpie"`` takes nutpie's NUTS with its low-rank metric. ``keep_states`` stores the posterior of
+    the whole path (default: unless it is very large). Raises ``SbmError`` E712 for counts that make no sense,
+    E71x when no chain can start, E755 for a sampler that is not there.
 
     Hoffman & Gelman (2014), Journal of Machine Learning Research 15, 1593-1623; Phan, Pradhan & Jankowiak
     (2019), arXiv:1912.11554 (numpyro).
     """
     warmup = min(draws, 1000) if warmup is None else warmup
+    _check(program, data, draws, chains, warmup, target_accept, sampler)
+    timings: dict[str, float] = {}
+    clock = time.perf_counter()
+    _say(progress, "compile", 0, 1)
+    candidates = program.prior_draws(data, CANDIDATES, seed)
+    begin = _begin(program, data, candidates, chains, seed, whiten)
+    timings["start"] = time.perf_counter() - clock
+    micros = _microseconds(program.value_and_grad(data), begin.origin)
+    _say(progress, "compile", 0, 1, f"{program.solver}: {micros:.0f} us per value and gradient")
+    options: dict[str, Any] = {"draws": draws, "warmup": warmup, "seed": seed, "target_accept": target_accept,
+               "max_tree_depth": max_tree_depth, "progress": progress}  # fmt: skip
+    if sampler == "nutpie":
+        from .nutpie_run import sample_nutpie
+
+        result = sample_nutpie(program.value_and_grad(data), begin, **options)
+    else:
+        dense = (None if begin.root is None else False) if dense_mass is None else dense_mass
+        density, given = begin.density(program, data)
+        result = sample(
+            density, jnp.asarray(begin.positions), given=given, compiled=program.compiled, dense_mass=dense,
+            inverse_mass=begin.inverse_mass, chain_method=chain_method, **options,
+        )  # fmt: skip
+    timings |= result.timings
+    clock = time.perf_counter()
+    _say(progress, "predict", 0, 1)
+    options |= {"chains": chains, "dense_mass": dense_mass, "chain_method": chain_method, "sampler": sampler,
+                "whitened": begin.root is not None}  # fmt: skip
+    del options["seed"], options["progress"]
+    timings["microseconds_per_gradient"] = micros
+    tree = _results(program, data, begin.outward(np.asarray(result.u)), result.stats, seed, options, timings,
+                    clock, candidates, keep_states)  # fmt: skip
+    _say(progress, "predict", 1, 1)
+    return tree
+
+
+def _check(program: JaxProgram, data: Dataset, draws: int, chains: int, warmup: int, target_accept: float,
+           sampler: str) -> None:  # fmt: skip
     for name, value, least in (("draws", draws, 4), ("chains", chains, 1), ("warmup", warmup, 10)):
         if value < least:
             raise SbmError(error("E712", f"{name} = {value} is too small", help=f"at least {least}"))
@@ -62,6 +111,11 @@ def run_nuts(
                 help="usual values: 0.8 to 0.99",
             )
         )
+    if sampler not in SAMPLERS:
+        raise SbmError(
+            error("E755", f"there is no sampler '{sampler}'",
+                  help=did_you_mean(sampler, SAMPLERS) or f"samplers: {', '.join(SAMPLERS)}")
+        )  # fmt: skip
     if not any(len(c) for c in data.channels.values()):
         raise SbmError(
             error("E713", "there are no observations to infer from", help="give data with at least one value")
@@ -70,61 +124,85 @@ def run_nuts(
         raise SbmError(
             error("E715", "the model has no parameters to infer", help="sbm simulate runs it as it is")
         )
-    timings: dict[str, float] = {}
-    clock = time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Where chains begin, (chain, dim), and on which scale they move.
+
+    With ``root`` they move in z, u = origin + root z; else in u, with the first guess ``inverse_mass``.
+    """
+
+    positions: np.ndarray
+    origin: np.ndarray
+    root: np.ndarray | None = None
+    inverse_mass: np.ndarray | None = None
+
+    def density(self, program: JaxProgram, data: Dataset) -> tuple[Any, tuple[Any, ...]]:
+        """The log density of the chains' vector, and what it is given beside that."""
+        if self.root is not None:
+            return program.whitened_density, (self.origin, self.root, program.arrays(data))
+        if program.treatment is not None:
+            return program.functions.log_density, (program.arrays(data),)
+        arrays, f = program.arrays(data), program.functions
+        return (lambda u: f.log_density(u, arrays)), ()
+
+    def outward(self, draws: np.ndarray) -> np.ndarray:
+        """Draws of the chains' vector (..., dim) as unconstrained vectors."""
+        return draws if self.root is None else self.origin + draws @ self.root.T
+
+
+def _begin(
+    program: JaxProgram, data: Dataset, candidates: Any, chains: int, seed: int, whiten: bool | None
+) -> Begin:
     arrays, f = program.arrays(data), program.functions
-
-    def log_density(u: Any) -> Any:
-        return f.log_density(u, arrays)
-
-    _say(progress, "compile", 0, 1)
-    candidates = program.prior_draws(data, CANDIDATES, seed)
-    starts = jax.vmap(lambda p: f.unconstrain(p, arrays))(candidates)
-    first = warm_start(program.value_and_grad(data), np.asarray(starts), chains=chains, seed=seed)
-    timings["start"] = time.perf_counter() - clock
-    result = sample(
-        log_density, jnp.asarray(first.positions), draws=draws, warmup=warmup, seed=seed, target_accept=target_accept,
-        max_tree_depth=max_tree_depth, dense_mass=dense_mass, inverse_mass=first.inverse_mass,
-        chain_method=chain_method, progress=progress,
-    )  # fmt: skip
-    timings |= result.timings
-    clock = time.perf_counter()
-    _say(progress, "predict", 0, 1)
-    options = {"draws": draws, "chains": chains, "warmup": warmup, "target_accept": target_accept,
-               "max_tree_depth": max_tree_depth, "dense_mass": dense_mass, "chain_method": chain_method}  # fmt: skip
-    tree = _results(
-        program,
-        data,
-        np.asarray(result.u),
-        result.stats,
-        seed,
-        options,
-        timings,
-        clock,
-        candidates,
-        keep_states,
-    )
-    _say(progress, "predict", 1, 1)
-    return tree
+    value_and_grad = program.value_and_grad(data)
+    starts = np.asarray(jax.vmap(lambda p: f.unconstrain(p, arrays))(candidates))
+    if whiten or (whiten is None and program.marginal is not None):
+        best = _best(program, data, candidates, starts)
+        found = laplace(value_and_grad, best)
+        if found is not None:
+            return Begin(found.positions(chains, seed), found.mode, found.root)
+    first = warm_start(value_and_grad, starts, chains=chains, seed=seed)
+    return Begin(first.positions, first.positions[0], None, first.inverse_mass)
 
 
-def _say(progress: ProgressCallback | None, stage: str, done: int, total: int) -> None:
+def _best(program: JaxProgram, data: Dataset, candidates: Any, starts: np.ndarray) -> np.ndarray:
+    """The candidate to climb from; where there is none, also why the first of them fails."""
+    try:
+        return best_of(program.value_and_grad(data), starts)
+    except SbmError as nowhere:
+        why = program.explain({n: v[0] for n, v in candidates.items()}, data)
+        raise SbmError((*nowhere.diagnostics, *(why.diagnostics if why else ()))) from None
+
+
+def _microseconds(value_and_grad: Any, u: np.ndarray) -> float:
+    """What one evaluation takes, the median of a few."""
+    at = jnp.asarray(u)
+    jax.block_until_ready(value_and_grad(at))
+    taken: list[float] = []
+    while len(taken) < 3 or (len(taken) < 50 and sum(taken) < 0.05):
+        clock = time.perf_counter()
+        jax.block_until_ready(value_and_grad(at))
+        taken.append(time.perf_counter() - clock)
+    return 1e6 * float(np.median(taken))
+
+
+def _say(progress: ProgressCallback | None, stage: str, done: int, total: int, message: str = "") -> None:
     if progress is not None:
-        progress(Progress(stage, done, total, {}))
+        progress(Progress(stage, done, total, {}, message))
 
 
 def _results(program: JaxProgram, data: Dataset, u: np.ndarray, stats: Any, seed: int, options: dict[str, Any],
              timings: dict[str, float], clock: float, candidates: Any, keep_states: bool | None) -> DataTree:  # fmt: skip
     chains, draws, _ = u.shape
-    arrays, f = program.arrays(data), program.functions
-
-    def one(v: Any) -> Any:
-        p, _ = f.constrain(v, arrays)
-        return p, density.pointwise(f.model, p, arrays, f.JOINTS)
-
-    p, pointwise = _in_batches(one, (u.reshape(chains * draws, -1),), chains * draws)
     keep = _keeps_states(program, data, chains * draws) if keep_states is None else keep_states
-    posterior = program.predict(p, data, seed=seed + 1, states=keep)
+    flat = u.reshape(chains * draws, -1)
+    if program.marginal:
+        posterior = program.whole.posterior(flat, data, seed=seed + 1, states=keep)
+    else:
+        posterior = _given(program, data, flat, seed, keep)
+    p, pointwise = posterior["parameters"], posterior["rows"]
     prior = program.predict(_numpy(candidates), data, seed=seed + 2, states=False)
     solved = prior["ok"]
 
@@ -132,12 +210,22 @@ def _results(program: JaxProgram, data: Dataset, u: np.ndarray, stats: Any, seed
         return {n: np.asarray(v).reshape(chains, draws, *np.shape(v)[1:]) for n, v in values.items()}
 
     timings["results"] = time.perf_counter() - clock
-    notes = [*data.notes, *_unsolved(posterior["ok"]), *_prior_failures(program, solved)]
+    notes = [
+        *data.notes,
+        *program.notes(data),
+        *_unsolved(posterior["ok"]),
+        *_prior_failures(program, solved),
+    ]
     attrs = program._attributes("nuts", seed, options) | {
         "timings": timings,
-        "notes": [str(n) for n in notes],
         "path_in_posterior": bool(keep),
+        "log_likelihood_meaning": ONE_STEP if program.marginal else GIVEN_PATH,
     }
+    if program.treatment is not None and not program.treatment.is_exact:
+        check = _bias(program, data, p, seed)
+        attrs["bias_check"] = check
+        notes += [*bias_notes(program, check), *undrawn(posterior["observations"])]
+    attrs["notes"] = [str(n) for n in notes]
     return assemble(
         program.model, program.facts, data,
         posterior=shaped({i.name: p[i.name] for i in program.parameters}),  # jax sorts names, the file has an order
@@ -150,6 +238,55 @@ def _results(program: JaxProgram, data: Dataset, u: np.ndarray, stats: Any, seed
         prior_predictive={n: v[solved] for n, v in prior["observations"].items()},
         attrs=attrs,
     )  # fmt: skip
+
+
+def _given(program: JaxProgram, data: Dataset, u: np.ndarray, seed: int, keep: bool) -> Any:
+    """``program.posterior`` where the path follows from the parameters."""
+    arrays, f = program.arrays(data), program.functions
+
+    def one(v: Any) -> Any:
+        p, _ = f.constrain(v, arrays)
+        return p, density.pointwise(f.model, p, arrays, f.JOINTS)
+
+    p, rows = _in_batches(one, (u,), len(u))
+    return program.predict(p, data, seed=seed + 1, states=keep) | {"parameters": p, "rows": rows}
+
+
+def _bias(program: JaxProgram, data: Dataset, p: Any, seed: int) -> dict[str, Any]:
+    """How far the approximate log likelihood is from a particle filter's at the posterior mean."""
+    from .particles import bias_check
+
+    mean = {n: np.mean(v, axis=0) for n, v in p.items()}
+    found: dict[str, Any] = bias_check(program, data, mean, seed)
+    return found
+
+
+def undrawn(observations: Mapping[str, np.ndarray]) -> list[Diagnostic]:
+    """W753 for each channel of which predictive draws (draw, row) are missing."""
+    missing = {n: float(np.isnan(y).mean()) for n, y in observations.items() if np.isnan(y).any()}
+    return [
+        error(
+            "W753",
+            f"{share:.1%} of the predictive draws of '{name}' are missing: there the Gaussian path leaves what its "
+            "law allows (a negative count, say)",
+            help="states='sampled' or 'particle' keeps to the law of the path",
+        )
+        for name, share in missing.items()
+    ]
+
+
+def bias_notes(program: JaxProgram, check: dict[str, Any]) -> list[Diagnostic]:
+    assert program.treatment is not None
+    difference, spread = float(check["difference"]), float(check["standard_error"])
+    return [
+        error(
+            "W752",
+            f"the posterior is that of an approximate filter: {program.treatment.label.removesuffix(', approximate')}; "
+            f"at the posterior mean its log likelihood is {difference:+.2f} +- {spread:.2f} beside a particle filter's",
+            help="a difference that hardly changes over the posterior does no harm; states='particle' or 'sampled' "
+            "does without the approximation",
+        )
+    ]
 
 
 def _keeps_states(program: JaxProgram, data: Dataset, draws: int) -> bool:

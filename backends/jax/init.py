@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 
-from sbmlang.errors import SbmError, error
+from sbmlang.errors import Diagnostic, SbmError, error
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,7 @@ def warm_start(
     values = np.array([density(u) for u in candidates])
     finite = np.flatnonzero(np.isfinite(values))
     if not len(finite):
-        raise SbmError(
-            error("E714", f"the posterior density is not finite at any of {len(candidates)} draws from the prior",
-                  help=("look at the prior draws: sbm simulate, sbm priors",
-                        "usual causes: a value outside its law's support, or a path that cannot be solved"))
-        )  # fmt: skip
+        raise SbmError(_nowhere(len(candidates)))
     rng = np.random.default_rng(seed)
     order = rng.permutation(finite)
     shares = [order[k::chains] if len(order) >= chains else order for k in range(chains)]
@@ -62,6 +58,20 @@ def warm_start(
     noise = rng.multivariate_normal(np.zeros(len(best)), mass, size=chains, method="cholesky")
     near = [u if np.isfinite(density(u)) else best for u in best + 0.5 * noise]
     return Start(np.where(lost[:, None], near, improved), mass)
+
+
+def best_of(value_and_grad: Callable[[Any], tuple[Any, Any]], candidates: np.ndarray) -> np.ndarray:
+    """The candidate (n, dim) of highest density, (dim,). Raises ``SbmError`` E714 where none is finite."""
+    values = np.array([float(value_and_grad(jnp.asarray(u))[0]) for u in candidates])
+    if not np.isfinite(values).any():
+        raise SbmError(_nowhere(len(candidates)))
+    return np.asarray(candidates[int(np.nanargmax(np.where(np.isfinite(values), values, -np.inf)))])
+
+
+def _nowhere(count: int) -> Diagnostic:
+    return error("E714", f"the posterior density is not finite at any of {count} draws from the prior",
+                 help=("look at the prior draws: sbm simulate, sbm priors",
+                       "usual causes: a value outside its law's support, or a path that cannot be solved"))  # fmt: skip
 
 
 def _improved(value_and_grad: Any, u: np.ndarray, steps: int) -> np.ndarray:

@@ -23,11 +23,11 @@ from sbmlang.protocols import Progress, ProgressCallback
 from .chains import Chains, Method, prepare_devices
 from .init import Start, warm_start
 
-__all__ = ["Continuation", "NutsResult", "Start", "prepare_devices", "sample", "warm_start"]
+__all__ = ["Compiled", "Continuation", "NutsResult", "Start", "prepare_devices", "sample", "warm_start"]
 
 jax.config.update("jax_enable_x64", True)
 
-LogDensity = Callable[[jax.Array], jax.Array]
+LogDensity = Callable[..., jax.Array]
 DENSE_LIMIT = 60  # dimensions up to which a full mass matrix is adapted by default
 PIECE = 100  # most iterations in one piece
 PIECE_SECONDS = 0.5  # what a piece should take: how often there is news, and how soon an interrupt is heard
@@ -55,6 +55,8 @@ def sample(
     log_density: LogDensity,
     initial: Any,
     *,
+    given: tuple[Any, ...] = (),
+    compiled: Compiled | None = None,
     draws: int,
     warmup: int,
     seed: int,
@@ -70,6 +72,8 @@ def sample(
 ) -> NutsResult:
     """Draws from a density over the real line, one chain for each row of ``initial`` (chain, dim).
 
+    The density is ``log_density(u, *given)``; what is ``given`` are arguments of the compiled program, so that
+    with ``compiled`` from an earlier call other data of the same shapes compile nothing.
     ``parallel`` spreads the chains over the host's devices in one program, ``vectorized`` advances all in
     lockstep on one device; ``auto`` takes the first on processors, where lockstep costs more than it
     saves. Step size and mass matrix are adapted during ``warmup``, which is thrown away: a full one where
@@ -82,24 +86,48 @@ def sample(
     """
     initial = jnp.asarray(initial, float)
     warmup = warmup if resume is None else resume.warmup
-    kernel = _kernel(log_density, initial.shape[1], target_accept, max_tree_depth, dense_mass, inverse_mass)
+    compiled = Compiled() if compiled is None else compiled
     chains = Chains.of(len(initial), chain_method)
+    dense = initial.shape[1] <= DENSE_LIMIT if dense_mass is None else dense_mass
+    if inverse_mass is None:
+        mass = jnp.eye(initial.shape[1]) if dense else jnp.ones(initial.shape[1])
+    else:
+        mass = jnp.asarray(inverse_mass) if dense else jnp.diagonal(jnp.asarray(inverse_mass))
+    given = (mass, *given)
 
-    def begin(key: jax.Array, u: jax.Array) -> Any:
-        return kernel.init(key, warmup, init_params=u, model_args=(), model_kwargs={})
+    def kernel(mass: jax.Array, *given: Any) -> NUTS:
+        return NUTS(
+            potential_fn=lambda u: -log_density(u, *given),
+            target_accept_prob=target_accept,
+            max_tree_depth=max_tree_depth,
+            step_size=step_size,
+            dense_mass=dense,
+            inverse_mass_matrix=mass,
+        )
+
+    def begin(key: jax.Array, u: jax.Array, *given: Any) -> Any:
+        return kernel(*given).init(key, warmup, init_params=u, model_args=(), model_kwargs={})
+
+    def piece(state: Any, n: Any, *given: Any) -> Any:
+        continued = kernel(*given)
+        # Beginning in the abstract tells the kernel the warm-up.
+        jax.eval_shape(lambda key, u: continued.init(key, warmup, init_params=u, model_args=(), model_kwargs={}),
+                       state.rng_key, state.z)  # fmt: skip
+        return _piece(continued)(state, n)
 
     clock = time.perf_counter()
     places = chains.padded((jax.random.split(jax.random.PRNGKey(seed), len(initial)), initial))
-    start = jax.jit(chains.spread(begin)).lower(*places).compile()  # also tells the kernel the warm-up
-    state = start(*places) if resume is None else chains.padded(_fitting(resume, initial.shape))
-    run = jax.jit(chains.spread(_piece(kernel), shared=1)).lower(state, 1).compile()
+    same = (log_density, chains, warmup, target_accept, max_tree_depth, step_size, dense)
+    start = compiled(("start", *same), chains.spread(begin, shared=len(given)), (*places, *given))
+    state = start(*places, *given) if resume is None else chains.padded(_fitting(resume, initial.shape))
+    run = compiled(("run", *same), chains.spread(piece, shared=1 + len(given)), (state, 1, *given))
     pace = _Pace(time.perf_counter() - clock, piece_seconds)
     parts: list[dict[str, np.ndarray]] = []
     done, total = (0 if resume is None else warmup), warmup + draws
     while done < total:
         n = min(pace.length(), (warmup if done < warmup else total) - done)
         with pace.measure("warmup" if done < warmup else "sampling", n):
-            state, found = run(state, n)
+            state, found = run(state, n, *given)
             part = {name: x[:, :n] for name, x in chains.real(found).items()}
         done += n
         if done > warmup:
@@ -112,22 +140,21 @@ def sample(
     return NutsResult(stats.pop("u"), stats, pace.timings, Continuation(chains.real(state), warmup))
 
 
-def _kernel(
-    log_density: LogDensity,
-    dim: int,
-    target_accept: float,
-    max_tree_depth: int,
-    dense_mass: bool | None,
-    inverse_mass: np.ndarray | None,
-) -> NUTS:
-    dense = dim <= DENSE_LIMIT if dense_mass is None else dense_mass
-    return NUTS(
-        potential_fn=lambda u: -log_density(u),
-        target_accept_prob=target_accept,
-        max_tree_depth=max_tree_depth,
-        dense_mass=dense,
-        inverse_mass_matrix=inverse_mass if inverse_mass is None or dense else np.diag(inverse_mass),
-    )
+class Compiled:
+    """Compiled functions, kept by what they do and the shapes of what they are given."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, Any] = {}
+
+    def __call__(
+        self, name: tuple[Any, ...], function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> Any:
+        leaves, tree = jax.tree.flatten(arguments)
+        shapes = tuple((jnp.shape(x), jnp.result_type(x), isinstance(x, int)) for x in leaves)
+        key = (name, tree, shapes)
+        if key not in self._kept:
+            self._kept[key] = jax.jit(function).lower(*arguments).compile()
+        return self._kept[key]
 
 
 def _piece(kernel: NUTS) -> Callable[[Any, Any], tuple[Any, dict[str, jax.Array]]]:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +19,30 @@ from numpyro import handlers
 
 from sbmlang.data.dataset import Dataset
 from sbmlang.data.empty import empty
-from sbmlang.errors import NotYet, SbmError, did_you_mean, error
-from sbmlang.ir import Model, Stage
+from sbmlang.data.origin import path_made
+from sbmlang.data.schedule import path_steps, schedule
+from sbmlang.errors import Diagnostic, SbmError, did_you_mean, error
+from sbmlang.ir import Model, Ode, Sde, Stage
 from sbmlang.ir.facts import Facts
+from sbmlang.passes.discretise import discretise
+from sbmlang.passes.gaussian import gaussian
+from sbmlang.passes.pipeline import LIMIT, places
 from sbmlang.protocols import ParameterInfo, ProgressCallback
 
 from . import EXPONENTIAL_LIMIT, FORWARD_LIMIT, density
+from .chains import Chains
 from .context import Method, Settings
+from .engines import Treatment, treatment
 from .failure import explain
+from .filter_failure import explain_filter
 from .forcing import points
 from .generate import Generator
-from .nuts import prepare_devices
+from .marginal import Marginal
+from .methods import method_of, no_density
+from .native_ode import native_path
+from .nodes import nodes
+from .nuts import Compiled, prepare_devices
+from .stochastic import explain_step, require_bounds
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -51,25 +65,36 @@ class JaxProgram:
     settings: Settings
     source: str
     functions: SimpleNamespace
+    treatment: Treatment | None = None
+    marginal: Marginal | None = None
 
     @staticmethod
-    def build(
-        model: Model, facts: Facts, *, solver: str, rtol: float, atol: float, max_steps: int, adjoint: str
-    ) -> JaxProgram:
+    def build(model: Model, facts: Facts, *, solver: str, rtol: float, atol: float, max_steps: int,
+              adjoint: str, states: str = "auto", kernel: str = "auto") -> JaxProgram:  # fmt: skip
+        chosen = treatment(model, facts, states)
+        if model.states and not isinstance(model.dynamics, Ode):
+            return _stepped(model, facts, chosen, kernel)
         facts = _with_stiffness(model, facts)
         method, reason = choose_method(model, facts, solver)
         settings = Settings(method, rtol, atol, max_steps, "forward", reason)
         generator = Generator(model, facts, settings)
         size = len(generator.theta) if model.states else 0
         mode: Any = ("forward" if size <= FORWARD_LIMIT else "reverse") if adjoint == "auto" else adjoint
-        settings = replace(settings, adjoint=mode)
+        native, why = native_path(generator, kernel)
+        settings = replace(
+            settings, adjoint=mode, kernel="jax" if native is None else "native", kernel_reason=why
+        )
         text = str(Generator(model, facts, settings).module())
-        return JaxProgram(model, facts, settings, text, _loaded(text, model.name))
+        given = {} if native is None else {"NATIVE": native}
+        return JaxProgram(model, facts, settings, text, _loaded(text, model.name, given))
 
     @property
     def solver(self) -> str:
-        """explicit, implicit, exponential, or exponential pieces."""
-        return self.settings.method
+        """explicit, implicit, exponential, or exponential pieces; for stochastic states the engine, and what
+        code runs it."""
+        if self.treatment is None:
+            return self.settings.method
+        return self.treatment.label + (f", {self.marginal.label}" if self.marginal else "")
 
     # --- parameters ----------------------------------------------------------------------------------
 
@@ -94,9 +119,18 @@ class JaxProgram:
         """What the generated functions take as ``data``."""
         if not isinstance(data, Dataset):
             return data
+        if data not in self._seen:
+            self._seen[data] = self._arrays(data)
+        return self._seen[data]
+
+    @cached_property
+    def _seen(self) -> WeakKeyDictionary[Dataset, Any]:
+        return WeakKeyDictionary()
+
+    def _arrays(self, data: Dataset) -> Any:
         arrays = data.arrays()
         kinds = {f.name: f.interpolation for f in self.model.forcings}
-        return arrays | {
+        arrays |= {
             "grid": jnp.asarray(arrays["grid"], float),
             "covariates": {n: jnp.asarray(v, float) for n, v in arrays["covariates"].items()},
             "forcings": {
@@ -104,6 +138,24 @@ class JaxProgram:
                 for n, s in arrays["forcings"].items()
             },
         }
+        if self.facts.step is None:
+            return arrays
+        steps = path_steps(self.facts.step, self.model, data)
+        arrays["steps"] = {"time": steps.forcing_time, "width": steps.width, "done": steps.done}
+        if self.marginal is not None:
+            plan = schedule(self.facts.step, self.model, data)
+            names = tuple(o.name for o in self.model.observations)
+            memories = len(self.facts.step.memories)
+            arrays["nodes"] = nodes(plan, data.grid, names, memories, self.model.time.start)
+            arrays |= self.marginal.tables(plan, data)
+        return jax.tree.map(jnp.asarray, arrays)  # numpy arrays would be copied at every call
+
+    def _with_path(self, data: Dataset) -> Any:
+        """``arrays`` with what drawing paths given the rows takes besides."""
+        assert self.marginal is not None
+        assert self.facts.step is not None
+        plan = schedule(self.facts.step, self.model, data)
+        return self.arrays(data) | jax.tree.map(jnp.asarray, self.marginal.traced_tables(plan, data))
 
     def constrain(self, u: Any, data: Dataset) -> dict[str, jax.Array]:
         """Parameters in declared units from the unconstrained vector (dimension,)."""
@@ -138,24 +190,63 @@ class JaxProgram:
         return self.functions.log_prior(self._complete(params), self._for_prior(data))
 
     def log_likelihood(self, params: Params, data: Dataset) -> jax.Array:
-        """Log likelihood of all rows; a scalar, -inf where the path cannot be solved (see ``explain``)."""
-        return self.functions.log_likelihood(self._complete(params), self.arrays(data))
+        """Log likelihood of all rows; a scalar, -inf where the path cannot be solved (see ``explain``).
+
+        Stochastic states are integrated out; raises ``SbmError`` E758 where the engine does not do that.
+        """
+        if self.treatment is None:
+            return self.functions.log_likelihood(self._complete(params), self.arrays(data))
+        no_density(self)
+        return self._log_likelihood(self._complete(params), self.arrays(data))
+
+    @cached_property
+    def _log_likelihood(self) -> Any:
+        return jax.jit(self.functions.log_likelihood)
 
     def log_density(self, u: Any, data: Dataset) -> jax.Array:
         """Log posterior density of the unconstrained vector (dimension,), Jacobian included."""
+        no_density(self)
         return self.functions.log_density(jnp.asarray(u, float), self.arrays(data))
 
     def value_and_grad(self, data: Dataset) -> Callable[[Any], tuple[jax.Array, jax.Array]]:
         """``log_density`` (scalar) with its gradient (dimension,) in one compiled call.
 
-        The place where another compiled density, such as a native kernel, enters.
+        With stochastic states, other data of the same shapes compile nothing anew.
         """
-        arrays = self.arrays(data)
-        return jax.jit(jax.value_and_grad(lambda u: self.functions.log_density(u, arrays)))
+        no_density(self)
+        if self.treatment is None:
+            arrays = self.arrays(data)
+            return jax.jit(jax.value_and_grad(lambda u: self.functions.log_density(u, arrays)))
+        compiled, given = self._value_and_grad, self.arrays(data)
+        return lambda u: compiled(u, given)
+
+    @cached_property
+    def _value_and_grad(self) -> Any:
+        return jax.jit(jax.value_and_grad(self.functions.log_density))
+
+    @cached_property
+    def whitened_density(self) -> Callable[..., jax.Array]:
+        """``log_density(origin + root z, data)`` of (z, origin, root, data), all arrays."""
+        return lambda z, origin, root, data: self.functions.log_density(origin + root @ z, data)
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        """What samplers have compiled for this program."""
+        return Compiled()
+
+    def notes(self, data: Dataset) -> tuple[Diagnostic, ...]:
+        """What results must say about the program and how data lie on the path's steps."""
+        if self.treatment is None or self.facts.step is None:
+            return ()
+        return (*self.treatment.notes, *path_steps(self.facts.step, self.model, data).notes)
 
     def explain(self, params: Params, data: Dataset) -> SbmError | None:
         """Why the path of these parameters cannot be solved: time, state and term; None if it can."""
-        return explain(self, self._complete(params), data)
+        if isinstance(self.model.dynamics, Ode):
+            return explain(self, self._complete(params), data)
+        if self.marginal is not None and (why := explain_filter(self, self._complete(params), data)):
+            return why
+        return explain_step(self, self._complete(params), data, jax.random.PRNGKey(0))
 
     def _for_prior(self, data: Dataset | None) -> Any:
         if data is not None:
@@ -199,54 +290,139 @@ class JaxProgram:
                 )
             p[name] = jnp.broadcast_to(jnp.asarray(value, float), p[name].shape)
         out = self.predict(p, data, seed=seed + 1, draws=draws)
-        self._require_solved(out["ok"], p, data)
+        self._require_solved(out["ok"], p, data, seed + 1)
         extra = {**p, **{k: v for k, v in out["reports"].items() if not self._along_time(k)}}
         return assemble(
             self.model, self.facts, data,
             prior={**_numpy(extra), **_numpy(out["states"]), **_numpy({k: v for k, v in out["reports"].items() if self._along_time(k)})},
             prior_predictive=_numpy(out["observations"]),
-            attrs=self._attributes("simulate", seed, {"draws": draws}),
+            attrs=self._attributes("simulate", seed, {"draws": draws}) | {"path_made": path_made(self.model) or ""},
         )  # fmt: skip
 
     def predict(
-        self, params: Params, data: Dataset, *, seed: int = 0, states: bool = True, draws: int = 1
+        self,
+        params: Params,
+        data: Dataset,
+        *,
+        seed: int = 0,
+        states: bool = True,
+        draws: int = 1,
+        given_rows: bool = False,
     ) -> dict[str, Any]:
         """States, reports and drawn observations for many draws: ``params`` (draw, *dims) each.
+
+        Random paths are drawn from the model, or with ``given_rows`` from their law given the rows of ``data``
+        (where the program integrates states out).
 
         Returns ``{"states": {name: (draw, time, *dims)}, "reports": ..., "observations": {channel: (draw,
         row)}, "ok": (draw,)}``; a draw with ok False has NaN paths. ``draws`` counts where no parameter does.
         """
-        arrays, f = self.arrays(data), self.functions
+        arrays, f = self._with_path(data) if given_rows else self.arrays(data), self.functions
 
         def one(key: Any, p: Params) -> dict[str, Any]:
             c = f.values(p, arrays)
-            s, ok = f.path(c, arrays) if self.model.states else ({}, jnp.asarray(True))
-            drawn = {}
-            for k, o in enumerate(self.model.observations):
-                rows = arrays["channels"][o.name]["at"]
-                if len(rows):
-                    law = getattr(
-                        f, "observe_" + Generator(self.model, self.facts, self.settings).python(o.name)
-                    )(c, s, arrays)
-                    drawn[o.name] = jnp.broadcast_to(
-                        law.expand_by(() if law.batch_shape else rows.shape).sample(
-                            jax.random.fold_in(key, k)
-                        ),
-                        rows.shape,
-                    )
-            derived = f.reports(c, s, arrays) if self.model.reports else {}
+            s, ok = self._path(c, arrays, self._path_key(key), given_rows)
+            drawn, derived = self.given_path(c, s, arrays, key)
             return {"states": s if states else {}, "reports": derived, "observations": drawn, "ok": ok}
 
         draws = len(next(iter(params.values()))) if params else draws
         keys = jax.random.split(jax.random.PRNGKey(seed), draws)
         return _in_batches(one, (keys, dict(params)), draws)
 
-    def _require_solved(self, ok: Any, params: Params, data: Dataset) -> None:
+    @cached_property
+    def laws(self) -> dict[str, Callable[..., Any]]:
+        """The generated law of each channel's rows: ``law(values, states, data)``."""
+        writer = Generator(self.model, self.facts, self.settings)
+        return {
+            o.name: getattr(self.functions, f"observe_{writer.python(o.name)}")
+            for o in self.model.observations
+        }
+
+    @cached_property
+    def batch(self) -> tuple[str, ...]:
+        """Dims whose members have paths of their own."""
+        return Generator(self.model, self.facts, self.settings).batch
+
+    def given_path(
+        self, c: Any, s: Any, arrays: Any, key: Any
+    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """Observations drawn given the states at the grid, {channel: (row,)}, and reports."""
+        drawn = {}
+        for k, (name, observe) in enumerate(self.laws.items()):
+            rows = arrays["channels"][name]["at"]
+            if len(rows):
+                law = observe(c, s, arrays)
+                fresh = law.expand_by(() if law.batch_shape else rows.shape).sample(
+                    jax.random.fold_in(key, k)
+                )
+                if self.treatment is not None and not self.treatment.is_exact:
+                    # A Gaussian path can leave the support that the law's arguments need.
+                    fresh = jnp.where(jnp.isfinite(fresh) & law.support(fresh), fresh, jnp.nan)
+                drawn[name] = jnp.broadcast_to(fresh, rows.shape)
+        return drawn, self.functions.reports(c, s, arrays) if self.model.reports else {}
+
+    def _path(self, c: Any, arrays: Any, key: Any, given_rows: bool) -> tuple[Any, Any]:
+        """The states by name, and whether they are all finite; a draw of them where they are random."""
+        f = self.functions
+        if not self.model.states:
+            return {}, jnp.asarray(True)
+        if not self.model.is_stochastic:
+            return f.path(c, arrays)  # type: ignore[no-any-return]
+        if not given_rows:
+            return f.path(c, arrays, key)  # type: ignore[no-any-return]
+        s, _ = f.posterior_path(c, arrays, key)
+        return s, _finite(s)
+
+    def posterior(self, u: Any, data: Dataset, *, seed: int = 0, states: bool = True) -> dict[str, Any]:
+        """Everything that results tell about draws u (draw, dimension), paths being draws given the rows.
+
+        ``{"parameters": {name: (draw, *dims)}, "rows": {channel: (draw, row)}, ...}``, the rest as in ``predict``;
+        rows are the log density of each row given those before it. For programs that integrate states out.
+        """
+        arrays, f = self._with_path(data), self.functions
+
+        def one(key: Any, u: Any) -> dict[str, Any]:
+            p, _ = f.constrain(u, arrays)
+            c = f.values(p, arrays)
+            s, rows = f.posterior_path(c, arrays, self._path_key(key))
+            drawn, derived = self.given_path(c, s, arrays, key)
+            found = {"parameters": p, "rows": {name: r for name, r in rows.items() if len(r)}, "reports": derived,
+                     "observations": drawn, "ok": _finite(s)}  # fmt: skip
+            return found | {"states": s if states else {}}
+
+        return _in_batches(one, (jax.random.split(jax.random.PRNGKey(seed), len(u)), u), len(u))
+
+    @cached_property
+    def whole(self) -> JaxProgram:
+        """The same program with every state in its path, sinks too, where the filter stays of its kind."""
+        if self.marginal is None or self.facts.gaussian is None:
+            return self
+        step = discretise(self.model, "all")
+        if len(step.states) == len(self.facts.gaussian.step.states):
+            return self
+        form = gaussian(step, places(self.model)).model if len(step.states) <= LIMIT else None
+        if form is None or form.kind != self.facts.gaussian.kind:
+            return self
+        treatment = self.treatment
+        assert treatment is not None
+        return _stepped(
+            self.model, replace(self.facts, step=step, gaussian=form), treatment, self.marginal.wish
+        )
+
+    def _path_key(self, key: Any) -> Any:
+        """The key of a draw's path; those of its observations come before."""
+        return jax.random.fold_in(key, len(self.model.observations))
+
+    def _require_solved(self, ok: Any, params: Params, data: Dataset, seed: int) -> None:
         failed = np.flatnonzero(~np.asarray(ok))
         if len(failed):
             first = int(failed[0])
             one = {n: v[first] for n, v in params.items()}
-            why = explain(self, one, data, draw=first, others=len(failed) - 1)
+            if isinstance(self.model.dynamics, Ode):
+                why = explain(self, one, data, draw=first, others=len(failed) - 1)
+            else:
+                key = self._path_key(jax.random.split(jax.random.PRNGKey(seed), len(np.asarray(ok)))[first])
+                why = explain_step(self, one, data, key, draw=first, others=len(failed) - 1)
             raise why or SbmError(error("E720", f"the path of draw {first} cannot be solved"))
 
     def _along_time(self, report: str) -> bool:
@@ -255,38 +431,48 @@ class JaxProgram:
 
     # --- inference -----------------------------------------------------------------------------------
 
-    def infer(self, data: Dataset, *, method: str = "nuts", draws: int = 1000, chains: int = 4, seed: int = 0,
+    def infer(self, data: Dataset, *, method: str = "auto", draws: int = 1000, chains: int = 4, seed: int = 0,
               progress: ProgressCallback | None = None, **options: Any) -> DataTree:  # fmt: skip
         """Posterior draws as a DataTree (see ``sbmlang.results``).
 
-        Methods: "nuts" (options: see ``sbmlang.backends.jax.inference.run_nuts``). Raises ``SbmError`` E707 for
-        an unknown method, E71x when sampling cannot start.
+        Methods: "auto", which is "nuts" (options: ``inference.run_nuts``; ``sampled_nuts.run_sampled`` where the
+        path is sampled) but for ``states="particle"``; "pmmh" and "smc" (``pmmh.run_pmmh``, ``smc.run_smc``) by
+        particle filters. Raises ``SbmError`` E707 for an unknown method, E758 for one that the engine cannot
+        serve, E71x when sampling cannot start.
         """
-        from .inference import run_nuts
-
-        if method in ("flow", "laplace", "npe", "diffusion"):
-            raise NotYet(
-                error(
-                    "E707", f"method '{method}' is not in this version of sbmlang", help="use method='nuts'"
-                )
-            )
-        if method != "nuts":
-            raise SbmError(
-                error(
-                    "E707",
-                    f"the jax backend has no method '{method}'",
-                    help=did_you_mean(method, ["nuts"]) or "methods: nuts",
-                )
-            )
-        return run_nuts(self, data, draws=draws, chains=chains, seed=seed, progress=progress, **options)
+        run = method_of(self, method)
+        return run(self, data, draws=draws, chains=chains, seed=seed, progress=progress, **options)
 
     def _attributes(self, method: str, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "backend": "jax", "method": method, "seed": seed, "options": dict(options),
             "solver": {"method": self.settings.method, "rtol": self.settings.rtol, "atol": self.settings.atol,
-                       "reason": self.settings.reason},
+                       "reason": self.settings.reason, "kernel": self.settings.kernel,
+                       "kernel_reason": self.settings.kernel_reason},
+            **({"engine": self.treatment.attributes()} if self.treatment else {}),
             "versions": {"jax": jax.__version__, "numpyro": numpyro.__version__},
         }  # fmt: skip
+
+
+def _finite(states: Mapping[str, Any]) -> jax.Array:
+    return jnp.all(jnp.array([jnp.isfinite(x).all() for x in states.values()]))
+
+
+def _stepped(model: Model, facts: Facts, chosen: Treatment | None, kernel: str) -> JaxProgram:
+    """The program of a model whose path goes in steps."""
+    if chosen is not None:
+        require_bounds(model, chosen)
+    scheme = model.time.scheme or ("euler" if isinstance(model.dynamics, Sde) else "map")
+    settings = Settings("steps", 0.0, 0.0, 0, "reverse", f"scheme {scheme}")
+    text = str(Generator(model, facts, settings, treatment=chosen).module())
+    marginal = Marginal(model, facts, chosen, kernel) if chosen is not None and chosen.is_marginal else None
+    given: dict[str, Any] = {}
+    if marginal is not None:
+        given = {"NATIVE": marginal.native, "NATIVE_PATH": marginal.native_path}
+        settings = replace(
+            settings, kernel="jax" if marginal.refused else "native", kernel_reason=marginal.refused
+        )
+    return JaxProgram(model, facts, settings, text, _loaded(text, model.name, given), chosen, marginal)
 
 
 def choose_method(model: Model, facts: Facts, solver: str) -> tuple[Method, str]:
@@ -349,24 +535,28 @@ def _with_stiffness(model: Model, facts: Facts) -> Facts:
     return replace(facts, stiff=stiff(model))
 
 
-def _loaded(text: str, name: str) -> SimpleNamespace:
-    """The functions of a program text, whose lines tracebacks and debuggers can show."""
+def _loaded(text: str, name: str, given: Mapping[str, Any] = MappingProxyType({})) -> SimpleNamespace:
+    """The functions of a program text, whose lines tracebacks and debuggers can show; ``given`` are names set
+    in it."""
     filename = f"<sbmlang:{name}:{next(_serial)}>"
     linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
     namespace: dict[str, Any] = {"__name__": f"sbmlang_program_{name}"}
     exec(compile(text, filename, "exec"), namespace)
+    namespace |= given
     return SimpleNamespace(**namespace)
 
 
 def _in_batches(function: Callable[..., Any], arguments: tuple[Any, ...], draws: int) -> Any:
-    """``function`` mapped over the draw axis in batches, as numpy arrays."""
-    mapped = jax.jit(jax.vmap(function))
+    """``function`` mapped over the draw axis in batches, spread over the host's devices, as numpy arrays."""
+    size = min(BATCH, draws)
+    devices = next(n for n in range(jax.local_device_count(), 0, -1) if size % n == 0)
+    mapped = jax.jit(Chains(size, devices, lockstep=True).spread(function))
     parts = []
-    for start in range(0, draws, BATCH):
+    for start in range(0, draws, size):
         # The last batch is filled up with repeats so that one compilation serves all.
-        picks = np.minimum(np.arange(start, start + min(BATCH, draws)), draws - 1)
+        picks = np.minimum(np.arange(start, start + size), draws - 1)
         out = mapped(*jax.tree.map(lambda x, picks=picks: jnp.asarray(x)[picks], arguments))
-        keep = min(len(picks), draws - start)
+        keep = min(size, draws - start)
         parts.append(jax.tree.map(lambda x, keep=keep: np.asarray(x)[:keep], out))
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 

@@ -36,7 +36,8 @@ class PathWriter(Context):
         )  # fmt: skip
 
     def _path_names(self) -> set[str]:
-        return self._needed([*self.model.dynamics.drift.values(), *(s.init for s in self.states)])
+        starts = [e for s in self.states for e in (s.init, *(s.start.expressions() if s.start else ()))]
+        return self._needed([*self.model.dynamics.expressions(), *starts])
 
     def _member(self) -> Environment:
         """Values of one member: everything without the batch dims."""
@@ -109,7 +110,7 @@ class PathWriter(Context):
         return body, list(reduced), env
 
     def dynamics(self) -> list[Function]:
-        drift = [self.model.dynamics.drift[s.name] for s in self.states]
+        drift = [self.model.dynamics.equations[s.name] for s in self.states]
         if self.settings.method.startswith("exponential"):
             return [self._matrix(drift)]
         functions = [self._drift(drift)]
@@ -201,7 +202,8 @@ class PathWriter(Context):
             tuple(split_lines(body)),
         )
 
-    def path(self) -> Function:
+    def _theta_and_inputs(self) -> list[str]:
+        """Lines that gather what the path of all members depends on."""
         forcings = {f.name for f in self.model.forcings}
         body = dict_lines("theta = ", [f'"{n}": c["{n}"]' for n in self.theta])
         inputs = []
@@ -212,8 +214,21 @@ class PathWriter(Context):
                 inputs.append(f'"{n}": jnp.asarray(data["members"]["{n}"]) + {self.model.dims[n].first}')
             else:
                 inputs.append(f'"{n}": c["{n}"]')
-        body += dict_lines("inputs = ", inputs)
+        return body + dict_lines("inputs = ", inputs)
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether a general solver steps along the path, which a native kernel may do instead."""
+        return self.settings.method in ("explicit", "implicit")
+
+    def path(self) -> Function:
+        body = self._theta_and_inputs()
         body += ['grid = data["grid"]', "", *self._member_solve(), ""]
+        if self.has_steps:
+            wrapped = (
+                "forward_mode(member)" if self.settings.adjoint == "forward" and self.theta else "member"
+            )
+            body.append(f"solve_member = NATIVE or {wrapped}")
         body.append(f"values = {self._all_members()}(theta, inputs, grid)")
         body += self._unstacked()
         doc = (
@@ -276,23 +291,29 @@ class PathWriter(Context):
         return f"({', '.join(parts)}{',' if parts else ''})"
 
     def _all_members(self) -> str:
-        """The member's solve with its gradient mode, mapped over the batch dims."""
-        forward = self.settings.adjoint == "forward" and not self.settings.method.startswith("exponential")
-        code = "forward_mode(member)" if forward and self.theta else "member"
-        forcings = {f.name for f in self.model.forcings}
+        """The member's solve, mapped over the batch dims."""
+        code = "solve_member" if self.has_steps else "member"
         for k in range(len(self.batch) - 1, -1, -1):
-            dim, gone = self.batch[k], self.batch[:k]
-            theta = {n: self._axis_under(n, dim, gone) for n in self.theta}
-            inputs: dict[str, Any] = {}
-            for n in self.inputs:
-                axis = self._axis_under(n, dim, gone)
-                inputs[n] = axis if n not in forcings or axis is None else f'along(inputs["{n}"], {axis + 1})'
-            shown = "{" + ", ".join(f"{n!r}: {a}" for n, a in inputs.items()) + "}"
-            code = f"jax.vmap({code}, in_axes=({theta!r}, {shown}, None))"
+            theta, inputs = self._axes_under(self.batch[k], self.batch[:k])
+            code = f"jax.vmap({code}, in_axes=({theta}, {inputs}, None))"
         return code
 
+    def _axes_under(self, dim: str, gone: tuple[str, ...]) -> tuple[str, str]:
+        """Code of the axes of theta and inputs along a dim, after those of ``gone`` were taken away."""
+        forcings = {f.name for f in self.model.forcings}
+        theta = {n: self._axis_under(n, dim, gone) for n in self.theta}
+        inputs: dict[str, Any] = {}
+        for n in self.inputs:
+            axis = self._axis_under(n, dim, gone)
+            inputs[n] = axis if n not in forcings or axis is None else f'along(inputs["{n}"], {axis + 1})'
+        return repr(theta), "{" + ", ".join(f"{n!r}: {a}" for n, a in inputs.items()) + "}"
+
     def _unstacked(self) -> list[str]:
-        """States by name from the solved vector, axes in the declared order after time."""
+        *lines, last = self._by_name()
+        return [*lines, f"{last}, jnp.isfinite(values).all()"]
+
+    def _by_name(self) -> list[str]:
+        """States by name from one array, axes in the declared order after time."""
         lines = []
         if self.batch:
             lines.append(
@@ -307,4 +328,4 @@ class PathWriter(Context):
             if have != state.dims:
                 code = f"jnp.transpose({code}, {(0, *(1 + have.index(d) for d in state.dims))})"
             items.append(f'"{name}": {code},{comment(state.doc, unit_comment(state))}')
-        return [*lines, "return {", *("    " + i for i in items), "}, jnp.isfinite(values).all()"]
+        return [*lines, "return {", *("    " + i for i in items), "}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,7 +39,24 @@ def run(
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the results (.nc).")
     ] = Path("fit.nc"),
     backend: BackendName = "jax",
-    method: Annotated[str, typer.Option(metavar="NAME", help="The inference method.")] = "nuts",
+    method: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="The inference method: auto, nuts, or pmmh and smc by particles."),
+    ] = "auto",
+    states: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="How stochastic states are treated: auto, exact, forward, gaussian, ekf, ukf, particle, sampled.",
+        ),
+    ] = "auto",
+    sampler: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The sampler of nuts: numpyro (default) or nutpie.")
+    ] = None,
+    step: Annotated[
+        float | None,
+        typer.Option(metavar="H", help="Step of a stochastic path instead of the file's, in its time unit."),
+    ] = None,
     draws: Annotated[int, typer.Option(metavar="N", help="Draws per chain.")] = 1000,
     warmup: Annotated[
         int | None,
@@ -69,17 +86,27 @@ def run(
 
     model = loaded(file)
     require_output(output, ".nc")
-    program = model.compile(backend, solver=solver, rtol=rtol, atol=atol)
+    program = model.compile(backend, states=states, step=step, solver=solver, rtol=rtol, atol=atol)
     observed = dataset(model, data, forcing)
     for line in observed.describe():
         typer.echo(line)
     clock = time.perf_counter()
     with progress_bar() as progress:
-        tree = program.infer(observed, method=method, draws=draws, warmup=warmup, chains=chains, seed=seed,
-                             target_accept=target_accept, progress=progress)  # fmt: skip
+        tree = program.infer(observed, method=method, draws=draws, chains=chains, seed=seed, progress=progress,
+                             **_of_method(method, states, warmup, target_accept, sampler))  # fmt: skip
     save(tree, output)
     _summary(tree)
     typer.echo(f"{output}: {chains} x {draws} draws in {time.perf_counter() - clock:.0f} s")
+
+
+def _of_method(
+    method: str, states: str, warmup: int | None, target_accept: float, sampler: str | None
+) -> dict[str, Any]:
+    """The options that the method knows; those of others only when they were given."""
+    chosen: dict[str, Any] = {"warmup": warmup, "target_accept": target_accept}
+    if method in ("pmmh", "smc") or (method == "auto" and states == "particle"):
+        chosen = {"warmup": warmup} if warmup is not None else {}
+    return chosen if sampler is None else chosen | {"sampler": sampler}
 
 
 @app.command()
@@ -157,7 +184,7 @@ def plot(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="fit, prior_posterior, pairs, trace, energy, prior_fit; default: all that apply.",
+            help="fit, states, prior_posterior, pairs, trace, energy, prior_fit; default: all that apply.",
         ),
     ] = None,
     format: Annotated[str, typer.Option(metavar="NAME", help="png, pdf or svg.")] = "png",

@@ -77,8 +77,10 @@ def show(
     Structure with reasons, mass balance, how often things are computed; or the equations, a diagram, the
     model after a pass, the generated program.
     """
+    from sbmlang.ir import Ode
     from sbmlang.ir import show as printed
     from sbmlang.passes import pipeline
+    from sbmlang.passes.step_error import step_error
     from sbmlang.passes.stiffness import stiff
 
     model = loaded(file)
@@ -102,23 +104,15 @@ def show(
     elif code is not None:
         typer.echo(model.compile(code).source)
     else:
-        report = printed.report(model.ir, replace(model.facts, stiff=stiff(model.ir)))
-        report["engines"] = {"engine": _engine(model)}
+        solved = isinstance(model.ir.dynamics, Ode)
+        found = replace(
+            model.facts, stiff=stiff(model.ir) if solved else None, step_error=step_error(model.ir)
+        )
+        report = printed.report(model.ir, found)
         if format is Format.json:
             typer.echo(json.dumps(report, indent=2))
         else:
             print_report(report)
-
-
-def _engine(model: Model) -> str:
-    if not model.ir.states:
-        return (
-            "there are no states: observations follow from parameters and time; NUTS runs on the parameters"
-        )
-    return (
-        "the states are deterministic (an ODE): the path follows from the parameters, "
-        "no state is integrated out; NUTS runs on the parameters"
-    )
 
 
 def _draw(model: Model, path: Path) -> None:

@@ -42,6 +42,8 @@ def progress_bar() -> Iterator[ProgressCallback]:
         tasks: dict[str, Any] = {}
 
         def report(p: Progress) -> None:
+            if p.message:
+                console.print(p.message, markup=False, highlight=False)
             if p.stage not in tasks:
                 for task in tasks.values():
                     bar.update(task, completed=bar.tasks[task].total)

@@ -50,9 +50,27 @@ def print_report(report: dict[str, Any]) -> None:
         say("\nhow often things are computed")
         for name, stage in report["computed"].items():
             _entry(name, stage)
-    for name, text in report.get("engines", {}).items():
-        say(f"\n{name}")
-        _entry("", text, name_width=0)
+    _print_engines(report["engines"])
+
+
+def _print_engines(engines: list[dict[str, Any]]) -> None:
+    """The ways to treat the states, the chosen one first."""
+    if not engines:
+        return
+    typer.echo("\nengines" if len(engines) > 1 else "\nengine")
+    if engines[0]["name"] == "deterministic":
+        _entry("", engines[0]["reason"], name_width=0)
+        return
+    for e in engines:
+        fits = "chosen" if e["chosen"] else "fits" if e["holds"] else "no"
+        says_kind = not e["holds"] or e["name"] == "sampled" or e["kind"] in e["reason"]
+        reason = e["reason"] if says_kind else f"{e['kind']}: {e['reason']}"
+        where = f" (line {e['line']})" if not e["holds"] and "line" in e else ""
+        _entry(e["name"], f"{fits:7} {reason}{where}", hang=8, name_width=10)
+        if e["chosen"]:
+            out = ", ".join(e["integrated_out"])
+            said = f"integrated out: {out}" if out else "no state is integrated out"
+            _entry("", " " * 8 + said, hang=8, name_width=10)
 
 
 def _counted(n: int, words: str) -> str:

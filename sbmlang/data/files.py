@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import zlib
+from dataclasses import replace
 from itertools import dropwhile
 from pathlib import Path
 
@@ -133,7 +134,8 @@ def parse(text: str, name: str) -> Table:
         Column.of(head.strip() or f"column {k + 1}", np.array([row[k] for row in body], dtype=object))
         for k, head in enumerate(header)
     )
-    return build(name, columns, np.array(number[1:], dtype=np.int64))
+    table = build(name, columns, np.array(number[1:], dtype=np.int64))
+    return replace(table, remarks=tuple(line.strip() for line in lines[:skipped] if line.strip()))
 
 
 def _is_comment(line: str) -> bool:

@@ -16,6 +16,7 @@ from sbmlang.data.long import widen
 from sbmlang.data.members import all_labels
 from sbmlang.data.memory import open_table
 from sbmlang.data.names import Columns, column_names
+from sbmlang.data.origin import check_origin
 from sbmlang.data.reading import Reading
 from sbmlang.data.table import Table, labels
 from sbmlang.data.units import ParseUnit
@@ -74,6 +75,7 @@ def _reading(model: Model, tables: Sequence[Any], parse_unit: ParseUnit) -> Read
     opened = _open(tables, findings)
     for table in opened:
         _identical_rows(table, findings)
+    check_origin(model, opened, findings)
     wide = [w for t in opened for w in widen(t, column_names(model))]
     if findings.failed():
         findings.result()

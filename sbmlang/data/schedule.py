@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,14 +53,24 @@ class Schedule:
     notes: tuple[Diagnostic, ...] = ()
 
 
-def schedule(step: Step, model: Model, dataset: Dataset) -> Schedule:
-    """The steps and events of a data set.
+class PathSteps(NamedTuple):
+    """The steps of a ``Schedule`` without its events."""
+
+    start: Floats
+    width: Floats
+    forcing_time: Floats
+    done: Ints
+    notes: tuple[Diagnostic, ...]
+
+
+def path_steps(step: Step, model: Model, dataset: Dataset) -> PathSteps:
+    """The steps of a path that a data set needs: all that simulation takes.
 
     Between consecutive times that the data need, the steps are equal and as few as the width of the step
     allows; each is exactly that wide where the gap is a multiple of it.
 
-    Raises ``SbmError`` E673 (discrete time: a time between two steps), E674 (windows of one channel that
-    overlap). ``notes`` has W730 (gaps shorter than the step).
+    Raises ``SbmError`` E673 (discrete time: a time between two steps). ``notes`` has W730 (gaps shorter than
+    the step).
     """
     axis = np.unique(np.concatenate([[model.time.start], dataset.grid]))
     if isinstance(model.dynamics, Map):
@@ -70,16 +80,20 @@ def schedule(step: Step, model: Model, dataset: Dataset) -> Schedule:
     else:
         start, width, before = _divided(step, axis)
         notes = _shortened(step, model, axis)
-    place = dict(zip(axis.tolist(), before.tolist(), strict=True))
-    events = _Events(step, model, dataset, place)
-    return Schedule(
-        start=start,
-        width=width,
-        forcing_time=start + width if step.forcing_at == "end" else start,
-        done=np.array([place[t] for t in dataset.grid.tolist()], dtype=np.int64),
-        **events.arrays(),
-        notes=notes,
-    )
+    forcing_time = start + width if step.forcing_at == "end" else start
+    done = before[np.searchsorted(axis, dataset.grid)]
+    return PathSteps(start, width, forcing_time, done, notes)
+
+
+def schedule(step: Step, model: Model, dataset: Dataset) -> Schedule:
+    """The steps (see ``path_steps``) and events of a data set.
+
+    Raises ``SbmError`` E673 (discrete time: a time between two steps), E674 (windows of one channel that
+    overlap). ``notes`` has W730 (gaps shorter than the step).
+    """
+    path = path_steps(step, model, dataset)
+    place = {model.time.start: 0} | dict(zip(dataset.grid.tolist(), path.done.tolist(), strict=True))
+    return Schedule(**path._asdict(), **_Events(step, model, dataset, place).arrays())
 
 
 # --- steps ----------------------------------------------------------------------------------------------

@@ -49,12 +49,14 @@ class Column:
 @dataclass(frozen=True, eq=False)
 class Table:
     """Columns of one length. ``number`` is what each row is called in messages: the line an editor (or
-    the row a spreadsheet) shows for files, the position counted from 0 for tables in memory.
+    the row a spreadsheet) shows for files, the position counted from 0 for tables in memory. ``remarks`` are
+    the comment lines before the header.
     """
 
     name: str
     columns: tuple[Column, ...]
     number: Ints
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.number)

@@ -83,7 +83,7 @@ def run(at, {", ".join(follow.arguments(forcings))}, cotangent, gradient, report
         taken = follow(p, k, grid, options, jumps{follow.series(forcings, True)},
                        path, slopes, report[member], log, w, a, b, c, g, m)
         gradient[member] = 0.0
-        sweep(grid, options, log, taken{follow.series(forcings, True)}, cotangent[member], w, a, b, c, g, m, u,
+        sweep(grid, options, log, taken{follow.series(forcings, True)}, cotangent[at[member, {2 + len(forcings)}]], w, a, b, c, g, m, u,
               gradient[member])
         end(p, k, u[{end}:{start}], gradient[member])
         if report[member, 0] != {follow.OK}:

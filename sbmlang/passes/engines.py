@@ -16,8 +16,9 @@ _KINDS = {"moments": "moment-exact Kalman filter", "linearised": "extended Kalma
 def engines(model: Model, step: Step, form: Gaussianity, chain: Fact) -> tuple[Engine, ...]:
     """Engines in order of preference.
 
-    What is exact comes first; a filter with exact moments comes before sampling the path, and one that only
-    linearises after it. The particle filter is last: it needs samplers that take a noisy likelihood.
+    What is exact comes first, then a filter with exact moments. Sampling the path and the particle filter are
+    exact but for Monte Carlo error; the second needs samplers that take a noisy likelihood. A filter that
+    only linearises is last: nobody should get its error without asking for it.
     """
     kind = "" if form.model is None else form.model.kind
     exact = Engine("exact", _exact(model, form), "Kalman filter")
@@ -26,7 +27,7 @@ def engines(model: Model, step: Step, form: Gaussianity, chain: Fact) -> tuple[E
     sampled = Engine("sampled", _sampled(model, step), "path beside the parameters")
     particle = Engine("particle", _particle(step), "particle filter")
     if kind == "linearised":
-        return exact, forward, sampled, gaussian, particle
+        return exact, forward, sampled, particle, gaussian
     return exact, forward, gaussian, sampled, particle
 
 

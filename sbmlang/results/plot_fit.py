@@ -22,7 +22,7 @@ from sbmlang.results.plot_style import (
 )
 from sbmlang.results.scalars import Floats, unit_of
 
-_LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ def envelope(time: Floats, draws: Floats) -> Envelope:
     pooled = [draws[:, time == t] for t in times]
     return Envelope(
         times,
-        np.stack([np.quantile(p, _LEVELS) for p in pooled], axis=1),
+        np.stack([np.quantile(p, LEVELS) for p in pooled], axis=1),
         np.array([p.mean() for p in pooled]),
     )
 
@@ -61,7 +61,7 @@ def _channels(tree: xr.DataTree, group: str, kind: str) -> Iterator[tuple[str, F
         observed = seen[name].values if name in seen.data_vars else None
         members = list(_members(predicted))
         for suffix, page in pages(members):
-            figure, cells = _page(len(page))
+            figure, cells = page_of(len(page))
             for axes, (title, rows) in zip(cells, page, strict=True):
                 _panel(axes, predicted, observed, rows)
                 axes.set_title(title, loc="left", fontweight="bold")
@@ -69,7 +69,8 @@ def _channels(tree: xr.DataTree, group: str, kind: str) -> Iterator[tuple[str, F
             yield f"{kind}_{name}{suffix}", figure
 
 
-def _page(count: int) -> tuple[Figure, list[Axes]]:
+def page_of(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels, wide ones when there are few."""
     columns = columns_for(count)
     size = {1: (7.4, 3.4), 2: (4.2, 3.0)}.get(columns, (2.9, 2.15))
     return panels(count, columns=columns, size=size, share=True)
@@ -89,7 +90,7 @@ def _members(predicted: xr.DataArray) -> Iterator[tuple[str, np.ndarray]]:
 def _panel(axes: Axes, predicted: xr.DataArray, observed: Floats | None, rows: np.ndarray) -> None:
     time = predicted[f"{predicted.name}_time"].values[rows]
     draws = predicted.transpose("chain", "draw", ...).values.reshape(-1, predicted.shape[-1])[:, rows]
-    _bands(axes, envelope(time, draws))
+    bands(axes, envelope(time, draws))
     if observed is not None:
         many = len(rows) > 200
         axes.plot(time, observed[rows], "o", ms=1.8 if many else 3.4, color=INK, alpha=0.45 if many else 0.75,
@@ -97,7 +98,8 @@ def _panel(axes: Axes, predicted: xr.DataArray, observed: Floats | None, rows: n
     bound_ticks(axes, 5, 5)
 
 
-def _bands(axes: Axes, e: Envelope) -> None:
+def bands(axes: Axes, e: Envelope) -> None:
+    """Median, mean and the 50 and 90 % intervals over time."""
     q = e.quantiles
     if len(e.time) == 1:  # a band has no width: bars instead
         axes.vlines(e.time, q[0], q[4], color=POSTERIOR, alpha=0.35, lw=4, label="90 % interval")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from sbmlang.errors import Diagnostic, SbmError, did_you_mean, error
-from sbmlang.results import plot_chains, plot_fit, plot_marginals
+from sbmlang.results import plot_chains, plot_fit, plot_marginals, plot_states
 from sbmlang.results.plot_style import RC
 from sbmlang.results.scalars import moves, scalars
 from sbmlang.results.store import write_whole
@@ -32,10 +32,12 @@ class Kind:
     doc: str
     variable: str = ""
     parameters: int = 0
+    states: bool = False
 
 
 KINDS: dict[str, Kind] = {
     "fit": Kind(plot_fit.fit, "posterior_predictive", "observations and prediction over time"),
+    "states": Kind(plot_states.states, "posterior", "states over time given the data", states=True),
     "prior_posterior": Kind(
         plot_marginals.prior_posterior, "posterior", "parameters before and after data", parameters=1
     ),
@@ -117,6 +119,8 @@ def _lacks(tree: xr.DataTree, kind: Kind) -> str | None:
         return f"the group '{kind.group}'"
     if kind.variable and kind.variable not in tree[kind.group].data_vars:
         return f"'{kind.variable}' in the group '{kind.group}'"
+    if kind.states and not plot_states.of_states(tree):
+        return "the path of a state"
     if kind.parameters:
         moving = [s for s in scalars(tree["posterior"].to_dataset(), ("parameter",)) if moves(s.draws)]
         if len(moving) < kind.parameters:

@@ -13,18 +13,56 @@ from scipy.integrate import solve_ivp
 import sbmlang as sbm
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+# The model (its folder, and its file where that is not model.sbm), its tables and the values in them.
 DATA = {
     "incubation": "respiration.csv",
     "lynx_hare": "pelts.csv",
     "drug_elimination": "concentration.csv",
     "soil_respiration": "daily.csv",
+    "nile": "flow.csv",
+    "hidden_markov": "quakes.csv",
+    "stochastic_volatility": "growth.csv",
+    "ricker": "counts.csv",
+    "sir": "cases.csv",
+    "sir/cholera": "cholera.csv",
+    "lorenz63": "x.csv",
+    "scon/scon_c": "scon_c_t5000.csv",
+    "scon/scon_ss": "scon_ss_t5000.csv",
+    "scon/sawb_eca": "sawb_eca.csv",
+    "forest_carbon": ("observations.csv", "sites.csv", "drivers.csv"),
 }
-OBSERVED = {"incubation": 225, "lynx_hare": 42, "drug_elimination": 20, "soil_respiration": 1067}
+OBSERVED = {
+    "incubation": 225, "lynx_hare": 42, "drug_elimination": 20, "soil_respiration": 1067, "nile": 100,
+    "hidden_markov": 107, "stochastic_volatility": 202, "ricker": 60, "sir": 30, "sir/cholera": 40,
+    "lorenz63": 100, "scon/scon_c": 4004, "scon/scon_ss": 4004, "scon/sawb_eca": 1005, "forest_carbon": 667,
+}  # fmt: skip
+# What states="auto" takes; the others are deterministic.
+ENGINES = {
+    "nile": "exact",
+    "hidden_markov": "forward",
+    "stochastic_volatility": "sampled",
+    "scon/scon_c": "exact",
+    "scon/scon_ss": "gaussian",
+}
 
 
 def opened(name):
-    model = sbm.load(EXAMPLES / name / "model.sbm")
-    return model, sbm.read_data(model, EXAMPLES / name / DATA[name])
+    folder, _, file = name.partition("/")
+    tables = [DATA[name]] if isinstance(DATA[name], str) else DATA[name]
+    model = sbm.load(EXAMPLES / folder / f"{file or 'model'}.sbm")
+    return model, sbm.read_data(model, *(EXAMPLES / folder / table for table in tables))
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.sbm")), ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_model_is_among_these(path):
+    name = path.parent.name if path.stem == "model" else f"{path.parent.name}/{path.stem}"
+    assert name in DATA
+    assert (path.parent / "README.md").exists()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_the_engine_is_the_one_its_readme_speaks_of(name):
+    assert opened(name)[0].facts.engine.name == ENGINES[name]
 
 
 @pytest.mark.parametrize("name", DATA)

@@ -75,7 +75,7 @@ def walk(dynamics: str = "next X ~ Normal(X, s)", bound: str = "") -> Facts:
     [
         (walk(), "exact gaussian sampled particle"),
         (walk("draw n ~ Poisson(2)\nnext X = 0.5*X + n", ">= 0"), "gaussian particle"),
-        (walk("draw e ~ Normal(0, s)\nnext X = X*exp(e - X)"), "sampled gaussian particle"),
+        (walk("draw e ~ Normal(0, s)\nnext X = X*exp(e - X)"), "sampled particle gaussian"),
         (walk(bound=">= 0 enforced"), "sampled particle"),
     ],
 )

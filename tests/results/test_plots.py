@@ -4,6 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from sbmlang.errors import SbmError
@@ -47,7 +48,7 @@ def test_no_text_lies_on_another_or_off_the_page(name, request):
 
 
 def test_names_of_figures(incubation, predator_prey, daily):
-    assert list(figures(incubation.tree())) == ["fit_CO2", "prior_posterior", "pairs", "trace", "energy"]
+    assert list(figures(incubation.tree())) == ["fit_CO2", "states_C", "prior_posterior", "pairs", "trace", "energy"]
     assert list(figures(predator_prey.tree(), ["fit", "trace"])) == [
         "fit_hares",
         "fit_lynx",
@@ -168,3 +169,26 @@ def test_labels_and_pages():
     assert [len(page) for _, page in pages(list(range(13)))] == [7, 6]
     assert [suffix for suffix, _ in pages(list(range(12)))] == [""]
     assert all(columns_for(n) * -(-n // columns_for(n)) - n <= 2 for n in range(1, 13))
+
+
+def test_states_are_bands_or_the_probabilities_of_their_values():
+    rng = np.random.default_rng(3)
+    time = np.arange(5.0)
+    chosen = rng.integers(1, 4, (2, 50, 5)).astype(float)
+    chosen[..., 0] = 2
+    data = xr.Dataset(
+        {
+            "K": (("chain", "draw", "time"), chosen, {"role": "state", "units": "1"}),
+            "x": (("chain", "draw", "time", "site"), rng.normal(size=(2, 50, 5, 2)), {"role": "state"}),
+        },
+        {"time": time, "site": ["a", "b"]},
+    )
+    drawn = figures(xr.DataTree.from_dict({"posterior": data}), ["states"])
+    assert list(drawn) == ["states_K", "states_x"]
+    (finite,) = (a for a in drawn["states_K"].axes if a.get_visible())
+    assert [c.get_label() for c in finite.collections] == ["1", "2", "3"]
+    top = finite.collections[0].get_paths()[0].vertices[:, 1].max()  # the highest probability of 1
+    assert top == pytest.approx((chosen == 1).mean((0, 1)).max())
+    assert [a.get_title("left") for a in drawn["states_x"].axes if a.get_visible()] == ["site a", "site b"]
+    median = {line.get_label(): line for line in drawn["states_x"].axes[1].lines}["median"].get_ydata()
+    assert median == pytest.approx(np.median(data["x"].values[..., 1], axis=(0, 1)))

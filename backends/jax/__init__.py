@@ -24,9 +24,10 @@ class Backend:
     """Compiles to JAX.
 
     Options of ``compile`` for stochastic states: ``states`` ("auto", "exact", "forward", "gaussian", "ekf",
-    "ukf", "particle", "sampled"), ``kernel`` ("auto", "native", "jax"), ``step`` (the width of the path's steps
-    instead of the file's). For differential equations: ``solver`` ("auto", "explicit", "implicit",
-    "exponential"); ``rtol``, ``atol`` (state units), ``max_steps``; ``adjoint`` ("auto", "forward", "reverse").
+    "ukf", "particle", "sampled"), ``step`` (the width of the path's steps instead of the file's). For
+    differential equations: ``solver`` ("auto", "explicit", "implicit", "exponential"); ``rtol``, ``atol`` (state
+    units), ``max_steps``; ``adjoint`` ("auto", "forward", "reverse"). For both: ``kernel`` ("auto", "native",
+    "jax").
     """
 
     name = "jax"

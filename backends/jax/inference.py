@@ -17,10 +17,11 @@ from sbmlang.protocols import Progress, ProgressCallback
 from sbmlang.results import assemble
 
 from . import density
+from .compiled import as_numpy, in_batches
 from .init import best_of
 from .laplace import laplace
 from .nuts import sample, warm_start
-from .program import STATE_LIMIT, _in_batches, _numpy
+from .program import STATE_LIMIT
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -203,7 +204,7 @@ def _results(program: JaxProgram, data: Dataset, u: np.ndarray, stats: Any, seed
     else:
         posterior = _given(program, data, flat, seed, keep)
     p, pointwise = posterior["parameters"], posterior["rows"]
-    prior = program.predict(_numpy(candidates), data, seed=seed + 2, states=False)
+    prior = program.predict(as_numpy(candidates), data, seed=seed + 2, states=False)
     solved = prior["ok"]
 
     def shaped(values: Any) -> Any:
@@ -234,7 +235,7 @@ def _results(program: JaxProgram, data: Dataset, u: np.ndarray, stats: Any, seed
         sample_stats=stats,
         posterior_predictive=shaped(posterior["observations"]),
         log_likelihood=shaped(pointwise),
-        prior={n: v[solved] for n, v in _numpy(candidates).items()},
+        prior={n: v[solved] for n, v in as_numpy(candidates).items()},
         prior_predictive={n: v[solved] for n, v in prior["observations"].items()},
         attrs=attrs,
     )  # fmt: skip
@@ -248,7 +249,7 @@ def _given(program: JaxProgram, data: Dataset, u: np.ndarray, seed: int, keep: b
         p, _ = f.constrain(v, arrays)
         return p, density.pointwise(f.model, p, arrays, f.JOINTS)
 
-    p, rows = _in_batches(one, (u,), len(u))
+    p, rows = in_batches(one, (u,), len(u))
     return program.predict(p, data, seed=seed + 1, states=keep) | {"parameters": p, "rows": rows}
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from itertools import product
-from typing import Any
+from types import ModuleType
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +17,20 @@ import numpy as np
 from sbmlang.errors import InternalError, SbmError, did_you_mean, error
 from sbmlang.ir import Along, Definition, Index, Member, Model, Ref, Stage
 from sbmlang.kernels.dynamics import Forcing, OdeSystem
-from sbmlang.kernels.follow import arguments
-from sbmlang.kernels.ode import Method, source
+from sbmlang.kernels.ode import Method, Signature, reverse_source, signature, source
 from sbmlang.passes.scalarise import scalarise
 
 from .forcing import Points
 from .marginal import KERNELS
+
+Adjoint = Literal["auto", "forward", "reverse"]
+
+MANY = 250
+"""States times parameters beyond which a sweep back costs less than sensitivities (measured on chains of 5 to 60
+states with a parameter each: 56 us forward and 125 in reverse at 10 x 11, 270 and 131 at 20 x 21)."""
+
+LOG = 20_000_000
+"""Numbers that a sweep back may keep of a path."""
 
 FEW = 15
 """Parameters up to which sensitivities cost about as much as the path itself."""
@@ -31,11 +40,11 @@ LINES = 4_000
 """Of code, up to which kernels are taken by themselves; these take about 40 seconds to compile, once."""
 
 
-def native_path(writer: Any, kernel: str) -> tuple[NativePath | None, str]:
+def native_path(writer: Any, kernel: str, adjoint: Adjoint) -> tuple[NativePath | None, str]:
     """The kernel for the path of a program being written (a ``PathWriter``), or None; and why.
 
     ``kernel``: "auto" takes it where the general solver is used and every expression has a scalar form, "native"
-    insists, "jax" does without. Raises ``SbmError`` E753 for another word, E780 where "native" is not possible.
+    insists, "jax" does without; ``adjoint`` as ``attach`` takes it. Raises ``SbmError`` E753 for another word, E780 where "native" is not possible.
     """
     if kernel not in KERNELS:
         raise SbmError(
@@ -44,7 +53,7 @@ def native_path(writer: Any, kernel: str) -> tuple[NativePath | None, str]:
         )  # fmt: skip
     if kernel == "jax":
         return None, "it was asked for"
-    found = _found(writer, LINES if kernel == "auto" else None)
+    found = _found(writer, adjoint, LINES if kernel == "auto" else None)
     if isinstance(found, str):
         if kernel == "native":
             raise SbmError(error("E780", f"there is no native kernel for this path: {found}",
@@ -53,7 +62,7 @@ def native_path(writer: Any, kernel: str) -> tuple[NativePath | None, str]:
     return found, "every equation has a scalar form"
 
 
-def _found(writer: Any, most: int | None) -> NativePath | str:
+def _found(writer: Any, adjoint: Adjoint, most: int | None) -> NativePath | str:
     """The kernel, or why there is none; ``most`` lines of code, if that is not None."""
     if not (writer.states and writer.has_steps):
         return "it is for the solvers 'explicit' and 'implicit'"
@@ -75,13 +84,15 @@ def _found(writer: Any, most: int | None) -> NativePath | str:
         return f"its {lines} lines of code would take minutes to compile"
     forcings = {f.name for f in writer.model.forcings}
     settings = writer.settings
+    if adjoint == "auto" and settings.max_steps * len(dynamics.states) > LOG:
+        adjoint = "forward"
     return NativePath(
         theta=tuple(writer.theta),
         known=tuple(n for n in writer.inputs if n not in forcings),
         forcings=tuple(n for n in writer.inputs if n in forcings),
         options=(writer.model.time.start, settings.rtol, settings.atol, float(settings.max_steps)),
         jumps=tuple(sorted(float(t) for t in writer.facts.jump_times)),
-        path=attach(dynamics, method),
+        path=attach(dynamics, method, adjoint),
     )
 
 
@@ -203,7 +214,7 @@ def _carried(dynamics: OdeSystem, method: Method) -> Callable[..., jax.Array]:
 def _swept(dynamics: OdeSystem) -> Callable[..., jax.Array]:
     """The path whose gradients come from a second call that sweeps back over it."""
     alone = _values(dynamics, "explicit", sensitivities=False)
-    back = _callable(partial(reverse_source, dynamics), [*_tails(dynamics), 2])
+    back = _callable(partial(reverse_source, dynamics), signature(dynamics, reverse=True))
 
     @jax.custom_vjp
     def path(*given: jax.Array) -> jax.Array:
@@ -221,14 +232,9 @@ def _swept(dynamics: OdeSystem) -> Callable[..., jax.Array]:
     return path
 
 
-def _tails(dynamics: OdeSystem) -> list[int]:
-    """How many dims each argument of a kernel has for one member."""
-    return [2 if n[:5] in ("value", "slope") else 1 for n in arguments(dynamics.forcings)]
-
-
 def _values(dynamics: OdeSystem, method: Method, sensitivities: bool) -> Callable[..., Any]:
     """``(path, report)`` or ``(path, report, slopes)`` of one member."""
-    call = _callable(partial(source, dynamics, method, sensitivities=sensitivities), _tails(dynamics))
+    call = _callable(partial(source, dynamics, method, sensitivities=sensitivities), signature(dynamics))
 
     def values(*given: jax.Array) -> Any:
         shape = (given[2].shape[0], len(dynamics.states))
@@ -237,9 +243,8 @@ def _values(dynamics: OdeSystem, method: Method, sensitivities: bool) -> Callabl
     return values
 
 
-def _callable(text: Callable[[], str], tails: Sequence[int]) -> Callable[..., Any]:
-    """The kernel ``text()``, compiled at its first use, as a JAX function of arrays with ``tails`` dims (and
-    more under ``vmap``)."""
+def _callable(text: Callable[[], str], signature: Signature) -> Callable[..., Any]:
+    """The kernel ``text()``, compiled at its first use, as a JAX function of the arrays of one member."""
 
     @cache
     def module() -> ModuleType:
@@ -248,7 +253,7 @@ def _callable(text: Callable[[], str], tails: Sequence[int]) -> Callable[..., An
         return load(text())
 
     def in_python(shapes: Sequence[tuple[int, ...]], *arrays: Any) -> Any:
-        return _run(module().run, [np.asarray(a) for a in arrays], tails, shapes)
+        return _run(module().run, signature, arrays, shapes)
 
     def call(*arrays: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
         from . import native
@@ -265,19 +270,18 @@ def _callable(text: Callable[[], str], tails: Sequence[int]) -> Callable[..., An
     return call
 
 
-def _run(run: Any, arrays: list[Any], tails: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> Any:
+def _run(run: Any, signature: Signature, arrays: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> Any:
     """The kernel on numpy arrays, each with leading dims of a map that are 1 where it does not change."""
-    leads = [a.shape[: a.ndim - tail] for a, tail in zip(arrays, tails, strict=True)]
+    tails = [d or 1 for d in signature.dims]
+    leads = [np.shape(a)[: np.ndim(a) - tail] for a, tail in zip(arrays, tails, strict=True)]
     lead = np.broadcast_shapes(*leads)
-    slopes = [k for k in range(1, len(tails)) if tails[k - 1 : k + 1] == [2, 2] and k < len(tails)]
-    rows = [0, 1, *(k for k, n in enumerate(tails) if n == 2 and k not in slopes)]
-    at = np.stack([_rows(leads[k], lead) for k in rows], axis=-1)
-    out = [np.empty((len(at), *shape)) for shape in shapes]
-    flat = [
-        a.reshape(-1, *a.shape[a.ndim - tail :]) if tail == 2 or k < 2 else a.reshape(-1)
-        for k, (a, tail) in enumerate(zip(arrays, tails, strict=True))
+    at = np.stack([_rows(leads[k], lead) for k in signature.rows], axis=-1)
+    inputs = [
+        np.reshape(a, (-1, *np.shape(a)[np.ndim(a) - d :]) if d else -1)
+        for a, d in zip(arrays, signature.dims, strict=True)
     ]
-    run(at, *flat, *out)
+    out = [np.empty((len(at), *shape)) for shape in shapes]
+    run(at, *inputs, *out)
     return tuple(o.reshape(*lead, *shape) for o, shape in zip(out, shapes, strict=True))
 
 

@@ -21,9 +21,10 @@ from sbmlang.errors import SbmError, error
 from sbmlang.protocols import Progress, ProgressCallback
 
 from .chains import Chains, Method, prepare_devices
+from .compiled import Compiled
 from .init import Start, warm_start
 
-__all__ = ["Compiled", "Continuation", "NutsResult", "Start", "prepare_devices", "sample", "warm_start"]
+__all__ = ["Continuation", "NutsResult", "Start", "prepare_devices", "sample", "warm_start"]
 
 jax.config.update("jax_enable_x64", True)
 
@@ -138,23 +139,6 @@ def sample(
             progress(Progress(*at, details))
     stats = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
     return NutsResult(stats.pop("u"), stats, pace.timings, Continuation(chains.real(state), warmup))
-
-
-class Compiled:
-    """Compiled functions, kept by what they do and the shapes of what they are given."""
-
-    def __init__(self) -> None:
-        self._kept: dict[Any, Any] = {}
-
-    def __call__(
-        self, name: tuple[Any, ...], function: Callable[..., Any], arguments: tuple[Any, ...]
-    ) -> Any:
-        leaves, tree = jax.tree.flatten(arguments)
-        shapes = tuple((jnp.shape(x), jnp.result_type(x), isinstance(x, int)) for x in leaves)
-        key = (name, tree, shapes)
-        if key not in self._kept:
-            self._kept[key] = jax.jit(function).lower(*arguments).compile()
-        return self._kept[key]
 
 
 def _piece(kernel: NUTS) -> Callable[[Any, Any], tuple[Any, dict[str, jax.Array]]]:

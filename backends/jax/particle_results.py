@@ -95,7 +95,7 @@ def _stacked(dicts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]
 
 def _given(likelihood: ParticleLikelihood, u: np.ndarray, paths: dict[str, np.ndarray], seed: int) -> Any:
     """Parameters, drawn observations and reports of each draw and its path."""
-    from .program import _in_batches
+    from .compiled import in_batches
 
     program, arrays = likelihood.program, likelihood.program.arrays(likelihood.data)
     f = program.functions
@@ -106,4 +106,4 @@ def _given(likelihood: ParticleLikelihood, u: np.ndarray, paths: dict[str, np.nd
         return p, drawn, derived
 
     keys = jax.random.split(jax.random.PRNGKey(seed + 1), len(u))
-    return _in_batches(one, (keys, u, paths), len(u))
+    return in_batches(one, (keys, u, paths), len(u))

@@ -29,9 +29,10 @@ from sbmlang.passes.gaussian import gaussian
 from sbmlang.passes.pipeline import LIMIT, places
 from sbmlang.protocols import ParameterInfo, ProgressCallback
 
-from . import EXPONENTIAL_LIMIT, FORWARD_LIMIT, density
-from .chains import Chains
-from .context import Method, Settings
+from . import FORWARD_LIMIT, density
+from .choice import choose_method, with_stiffness
+from .compiled import Compiled, as_numpy, in_batches
+from .context import Settings
 from .engines import Treatment, treatment
 from .failure import explain
 from .filter_failure import explain_filter
@@ -41,7 +42,7 @@ from .marginal import Marginal
 from .methods import method_of, no_density
 from .native_ode import native_path
 from .nodes import nodes
-from .nuts import Compiled, prepare_devices
+from .nuts import prepare_devices
 from .stochastic import explain_step, require_bounds
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ prepare_devices(4)  # before the first computation, so that chains can run side 
 
 Params = Mapping[str, Any]
 _serial = count(1)
-BATCH = 200  # draws per call where many draws are pushed through the path
 STATE_LIMIT = 40_000_000  # numbers; longer posterior paths are left out of the results unless asked for
 
 
@@ -74,13 +74,13 @@ class JaxProgram:
         chosen = treatment(model, facts, states)
         if model.states and not isinstance(model.dynamics, Ode):
             return _stepped(model, facts, chosen, kernel)
-        facts = _with_stiffness(model, facts)
+        facts = with_stiffness(model, facts)
         method, reason = choose_method(model, facts, solver)
         settings = Settings(method, rtol, atol, max_steps, "forward", reason)
         generator = Generator(model, facts, settings)
         size = len(generator.theta) if model.states else 0
         mode: Any = ("forward" if size <= FORWARD_LIMIT else "reverse") if adjoint == "auto" else adjoint
-        native, why = native_path(generator, kernel)
+        native, why = native_path(generator, kernel, adjoint)
         settings = replace(
             settings, adjoint=mode, kernel="jax" if native is None else "native", kernel_reason=why
         )
@@ -294,8 +294,8 @@ class JaxProgram:
         extra = {**p, **{k: v for k, v in out["reports"].items() if not self._along_time(k)}}
         return assemble(
             self.model, self.facts, data,
-            prior={**_numpy(extra), **_numpy(out["states"]), **_numpy({k: v for k, v in out["reports"].items() if self._along_time(k)})},
-            prior_predictive=_numpy(out["observations"]),
+            prior={**as_numpy(extra), **as_numpy(out["states"]), **as_numpy({k: v for k, v in out["reports"].items() if self._along_time(k)})},
+            prior_predictive=as_numpy(out["observations"]),
             attrs=self._attributes("simulate", seed, {"draws": draws}) | {"path_made": path_made(self.model) or ""},
         )  # fmt: skip
 
@@ -317,9 +317,9 @@ class JaxProgram:
         Returns ``{"states": {name: (draw, time, *dims)}, "reports": ..., "observations": {channel: (draw,
         row)}, "ok": (draw,)}``; a draw with ok False has NaN paths. ``draws`` counts where no parameter does.
         """
-        arrays, f = self._with_path(data) if given_rows else self.arrays(data), self.functions
+        f = self.functions
 
-        def one(key: Any, p: Params) -> dict[str, Any]:
+        def one(key: Any, p: Params, arrays: Any) -> dict[str, Any]:
             c = f.values(p, arrays)
             s, ok = self._path(c, arrays, self._path_key(key), given_rows)
             drawn, derived = self.given_path(c, s, arrays, key)
@@ -327,7 +327,14 @@ class JaxProgram:
 
         draws = len(next(iter(params.values()))) if params else draws
         keys = jax.random.split(jax.random.PRNGKey(seed), draws)
-        return _in_batches(one, (keys, dict(params)), draws)
+        arrays = self._with_path(data) if given_rows else self.arrays(data)
+        return self._of_draws(("predict", states, given_rows), one, (keys, dict(params)), draws, arrays)
+
+    def _of_draws(self, name: tuple[Any, ...], one: Any, arguments: Any, draws: int, arrays: Any) -> Any:
+        """``one(*arguments, arrays)`` of many draws; with stochastic states other data compile nothing anew."""
+        if self.treatment is None:  # solvers look at the times themselves
+            return in_batches(lambda *own: one(*own, arrays), arguments, draws)
+        return in_batches(one, arguments, draws, given=(arrays,), name=name, compiled=self.compiled)
 
     @cached_property
     def laws(self) -> dict[str, Callable[..., Any]]:
@@ -379,9 +386,9 @@ class JaxProgram:
         ``{"parameters": {name: (draw, *dims)}, "rows": {channel: (draw, row)}, ...}``, the rest as in ``predict``;
         rows are the log density of each row given those before it. For programs that integrate states out.
         """
-        arrays, f = self._with_path(data), self.functions
+        f = self.functions
 
-        def one(key: Any, u: Any) -> dict[str, Any]:
+        def one(key: Any, u: Any, arrays: Any) -> dict[str, Any]:
             p, _ = f.constrain(u, arrays)
             c = f.values(p, arrays)
             s, rows = f.posterior_path(c, arrays, self._path_key(key))
@@ -390,7 +397,8 @@ class JaxProgram:
                      "observations": drawn, "ok": _finite(s)}  # fmt: skip
             return found | {"states": s if states else {}}
 
-        return _in_batches(one, (jax.random.split(jax.random.PRNGKey(seed), len(u)), u), len(u))
+        arguments = (jax.random.split(jax.random.PRNGKey(seed), len(u)), u)
+        return self._of_draws(("posterior", states), one, arguments, len(u), self._with_path(data))
 
     @cached_property
     def whole(self) -> JaxProgram:
@@ -475,66 +483,6 @@ def _stepped(model: Model, facts: Facts, chosen: Treatment | None, kernel: str) 
     return JaxProgram(model, facts, settings, text, _loaded(text, model.name, given), chosen, marginal)
 
 
-def choose_method(model: Model, facts: Facts, solver: str) -> tuple[Method, str]:
-    """How to solve the dynamics, and why.
-
-    Raises ``SbmError`` E711 where the wanted solver cannot serve this model.
-    """
-    exact = facts.linear_drift and facts.jacobian is not None and len(model.states) <= EXPONENTIAL_LIMIT
-    if not model.states:
-        return "explicit", "there are no states"
-    match solver:
-        case "explicit":
-            return "explicit", "it was asked for"
-        case "implicit":
-            return "implicit", "it was asked for"
-        case "auto" | "exponential":
-            if exact and facts.constant_coefficients:
-                return (
-                    "exponential",
-                    "the drift is linear with constant coefficients, so the matrix exponential is exact",
-                )
-            if exact and facts.piecewise_constant:
-                return (
-                    "exponential pieces",
-                    "the drift is linear with coefficients constant between forcing times, so matrix exponentials are exact",
-                )
-            if solver == "exponential":
-                fact = facts.constant_coefficients if facts.linear_drift else facts.linear_drift
-                raise SbmError(
-                    error(
-                        "E711",
-                        f"the matrix exponential does not fit this model: {fact.reason}",
-                        help="use solver='auto'",
-                    )
-                )
-            if facts.stiff:
-                return "implicit", f"the drift is stiff: {facts.stiff.reason}"
-            why = (
-                facts.stiff.reason
-                if facts.stiff is not None
-                else "stiffness could not be judged without the data"
-            )
-            return "explicit", f"the drift is not stiff: {why}" if facts.stiff is not None else why
-        case _:
-            known = ("auto", "explicit", "implicit", "exponential")
-            raise SbmError(
-                error(
-                    "E708",
-                    f"there is no solver '{solver}'",
-                    help=did_you_mean(solver, known) or f"solvers: {', '.join(known)}",
-                )
-            )
-
-
-def _with_stiffness(model: Model, facts: Facts) -> Facts:
-    if facts.stiff is not None or not model.states:
-        return facts
-    from sbmlang.passes.stiffness import stiff
-
-    return replace(facts, stiff=stiff(model))
-
-
 def _loaded(text: str, name: str, given: Mapping[str, Any] = MappingProxyType({})) -> SimpleNamespace:
     """The functions of a program text, whose lines tracebacks and debuggers can show; ``given`` are names set
     in it."""
@@ -544,22 +492,3 @@ def _loaded(text: str, name: str, given: Mapping[str, Any] = MappingProxyType({}
     exec(compile(text, filename, "exec"), namespace)
     namespace |= given
     return SimpleNamespace(**namespace)
-
-
-def _in_batches(function: Callable[..., Any], arguments: tuple[Any, ...], draws: int) -> Any:
-    """``function`` mapped over the draw axis in batches, spread over the host's devices, as numpy arrays."""
-    size = min(BATCH, draws)
-    devices = next(n for n in range(jax.local_device_count(), 0, -1) if size % n == 0)
-    mapped = jax.jit(Chains(size, devices, lockstep=True).spread(function))
-    parts = []
-    for start in range(0, draws, size):
-        # The last batch is filled up with repeats so that one compilation serves all.
-        picks = np.minimum(np.arange(start, start + size), draws - 1)
-        out = mapped(*jax.tree.map(lambda x, picks=picks: jnp.asarray(x)[picks], arguments))
-        keep = min(size, draws - start)
-        parts.append(jax.tree.map(lambda x, keep=keep: np.asarray(x)[:keep], out))
-    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
-
-
-def _numpy(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    return {name: np.asarray(v) for name, v in values.items()}

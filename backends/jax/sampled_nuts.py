@@ -14,9 +14,9 @@ from sbmlang.data.dataset import Dataset
 from sbmlang.protocols import ProgressCallback
 from sbmlang.results import assemble
 
+from .compiled import as_numpy, in_batches
 from .inference import CANDIDATES, GIVEN_PATH, _check, _keeps_states, _microseconds, _prior_failures, _say
 from .nuts import sample
-from .program import _in_batches, _numpy
 from .reference import Search
 from .sampled import Guide, SampledPath
 
@@ -124,8 +124,8 @@ def _results(
         return p, path.rows(c, s), drawn, reports, s if keep else {}
 
     keys = jax.random.split(jax.random.PRNGKey(seed + 1), chains * draws)
-    p, rows, drawn, reports, states = _in_batches(one, (keys, y.reshape(chains * draws, -1)), chains * draws)
-    prior = program.predict(_numpy(candidates), data, seed=seed + 2, states=False)
+    p, rows, drawn, reports, states = in_batches(one, (keys, y.reshape(chains * draws, -1)), chains * draws)
+    prior = program.predict(as_numpy(candidates), data, seed=seed + 2, states=False)
     solved = prior["ok"]
     timings["results"] = time.perf_counter() - clock
 
@@ -147,7 +147,7 @@ def _results(
         sample_stats=stats,
         posterior_predictive=shaped(drawn),
         log_likelihood=shaped(rows),
-        prior={n: v[solved] for n, v in _numpy(candidates).items()},
+        prior={n: v[solved] for n, v in as_numpy(candidates).items()},
         prior_predictive={n: v[solved] for n, v in prior["observations"].items()},
         attrs=attrs,
     )  # fmt: skip

@@ -34,10 +34,10 @@ class Kernel:
         self.work = np.empty(12 * self.steps + 39 * self.rows)
 
     def value_and_grad(self, theta: np.ndarray, times: int = 1) -> tuple[float, np.ndarray, float]:
-        """Log-likelihood, its gradient (14,) by the parameters themselves, and seconds per evaluation."""
+        """Log-likelihood, its gradient (14,) by the parameters themselves, and processor seconds per evaluation."""
         gradient, theta = np.empty(14), np.ascontiguousarray(theta, dtype=np.float64)
         pointers = [ctypes.c_void_p(a.ctypes.data) for a in (theta, *self.tables, gradient, self.work)]
         sizes = (ctypes.c_int(self.rows), ctypes.c_int(problem.EVERY))
-        clock = time.perf_counter()
+        clock = time.process_time()
         value = self.call(ctypes.c_int(times), pointers[0], *sizes, *pointers[1:])
-        return value, gradient, (time.perf_counter() - clock) / times
+        return value, gradient, (time.process_time() - clock) / times

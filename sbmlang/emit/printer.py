@@ -145,7 +145,9 @@ class ArrayPrinter(AbstractPythonCodePrinter, ABC):
         return self._aligned(Value(f"({first} + {self.library}.arange({size}))", (ref.base,)))
 
     def _print_Over(self, expr: Over) -> str:
-        inner = type(self)(self.environment, (*self.axes, expr.dim))
+        # Inside, the dim means the index of the reduction, also where an axis outside runs along the same dim.
+        outside = ("" if axis == expr.dim else axis for axis in self.axes)
+        inner = type(self)(self.environment, (*outside, expr.dim))
         return f"{self.library}.{expr.op}({inner.doprint(expr.body)}, axis=-1)"
 
     def _print_WindowValue(self, expr: sp.Expr) -> str:

@@ -95,7 +95,6 @@ class Dynamics:
         self.known = [tape.input(f"k{k}", Depends.PARAMETERS) for k in range(len(system.known))]
         self.states = [tape.input(f"x{k}", Depends.STATE) for k in range(len(system.states))]
         self.time = tape.input("t", Depends.STATE)
-        self.coefficients: dict[str, Value] = {}  # by their place in the array c
         values = dict(zip((*system.theta, *system.known), (*self.theta, *self.known), strict=True))
         self.init = [self.tape.expression(system.init[s], values) for s in system.states]
         values |= (
@@ -125,9 +124,7 @@ class Dynamics:
         return found
 
     def _coefficient(self, place: int, depends: Depends) -> Value:
-        value = self.tape.input(f"c{place}", depends)
-        self.coefficients[f"c{place}"] = value
-        return value
+        return self.tape.input(f"c{place}", depends)
 
     # --- derivatives ---------------------------------------------------------------------------------
 

@@ -180,11 +180,13 @@ def write(w, block, values, slopes):
 
 def run(dynamics: Dynamics, work: int, matrix: int) -> str:
     """The function ``run``; ``work`` and ``matrix`` are the sizes of the arrays w and m."""
-    forcings = dynamics.system.forcings
+    forcings, r = dynamics.system.forcings, dynamics.rows
+    slopes = ", slopes" if r.parameters else ""
+    empty = "" if r.parameters else f"\n    slopes = np.empty((len(at), len(grid), {r.states}, 0))"
     return f"""
 @njit(cache=True, **OPTIONS)
-def run(at, {", ".join(arguments(forcings))}, path, slopes, report):
-{allocate(dynamics, work, matrix)}
+def run(at, {", ".join(arguments(forcings))}, path, report{slopes}):
+{allocate(dynamics, work, matrix)}{empty}
     for member in range(len(at)):
         g[:] = 0
         follow(theta[at[member, 0]], known[at[member, 1]], grid, options, jumps{series(forcings, True)},

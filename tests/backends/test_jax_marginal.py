@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
@@ -222,12 +223,26 @@ def test_states_and_reports_are_drawn_given_the_rows(level, fit):
     assert float(np.abs((posterior["x"].mean(("chain", "draw")) - expected) / error).max()) < 4.5
 
 
-def test_other_data_of_the_same_shape_compile_nothing(level):
-    model, program, _ = level
-    program.value_and_grad(level_data(model))(np.zeros(2))
-    before = program._value_and_grad._cache_size()
-    program.value_and_grad(level_data(model, seed=5))(np.zeros(2))
-    assert program._value_and_grad._cache_size() == before
+def test_a_second_run_on_other_data_compiles_nothing():
+    model = sbm.loads(LEVEL)
+    program = model.compile("jax")
+    told: list[str] = []
+    logger = logging.getLogger("jax._src.dispatch")
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    before = logger.propagate
+    logger.propagate = False
+    try:
+        with jax.log_compiles():
+            for seed in (1, 2):
+                told.clear()
+                program.infer(level_data(model, seed=seed), draws=10, warmup=10, chains=1)
+                compiled = [message for message in told if "Finished XLA compilation" in message]
+                assert bool(compiled) == (seed == 1), compiled
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
 
 
 def test_sinks_are_in_the_posterior_though_nothing_sees_them():

@@ -15,7 +15,7 @@ import sympy as sp
 from numpy.testing import assert_allclose
 
 import sbmlang as sbm
-from sbmlang.backends.jax import native_ode
+from sbmlang.backends.jax import native, native_ode
 from sbmlang.data.empty import empty
 from sbmlang.errors import InternalError
 from sbmlang.ir.symbols import Ref
@@ -122,6 +122,35 @@ def test_maps_over_some_or_all_arguments_are_one_call_each(path):
     assert str(jax.make_jaxpr(outer)(thetas, knowns, series)).count("ffi_call") == 1
 
 
+@pytest.mark.parametrize("way", ["ffi", "callback"])
+def test_the_sweep_back_gives_the_same_gradients(path, monkeypatch, way):
+    monkeypatch.setattr(native, "attachment", lambda: way)
+    solve = native_ode.attach(SYSTEM, "explicit", "reverse")
+
+    def other(theta, known):
+        return solve(theta, jnp.array([known]), GRID, OPTIONS, np.zeros(0), TIMES, HEIGHTS[:, None])
+
+    def slopes(path, power):  # with power 1 the cotangent is the same for all members
+        one = jax.grad(lambda theta, known: jnp.sum(path(theta, known) ** power))
+        members = jax.vmap(one, (None, 0))
+        return jax.jit(jax.vmap(members, (0, None)))(
+            THETA * jnp.array([[1.0], [1.2], [0.8]]), jnp.array([1.0, 3.0])
+        )
+
+    for power in (1, 2):
+        assert_allclose(slopes(other, power), slopes(path, power), rtol=1e-8)
+
+
+def test_large_systems_are_swept_back(monkeypatch):
+    monkeypatch.setattr(native_ode, "MANY", 3)
+    made = []
+    monkeypatch.setattr(native_ode, "_swept", lambda dynamics: made.append("swept"))
+    monkeypatch.setattr(native_ode, "_carried", lambda dynamics, method: made.append("carried"))
+    for method, adjoint in (("explicit", "auto"), ("explicit", "forward"), ("implicit", "auto")):
+        native_ode.attach(SYSTEM, method, adjoint)
+    assert made == ["swept", "carried", "carried"]
+
+
 def test_other_floats_are_never_taken_for_float64(path):
     assert_allclose(path(np.asarray(THETA, np.float32)), path(THETA), rtol=1e-6)
     with jax.enable_x64(False), pytest.raises(InternalError, match="x64"):
@@ -138,8 +167,6 @@ def test_a_map_over_the_grid_has_no_answer(path):
 
 
 def test_through_python_where_xla_cannot_call(path, monkeypatch):
-    from sbmlang.backends.jax import native
-
     monkeypatch.setattr(native, "attachment", lambda: "callback")
     solve = native_ode.attach(SYSTEM, "explicit")
 

@@ -32,6 +32,36 @@ ROWS = {
     "z": [np.nan, 0.8, 0.6, np.nan, 1.0, np.nan, 0.9],
 }
 
+SITES = """
+model sites "members that do not touch, with two layers that do"
+time t from 0 to 6 step 1
+index site = {a, b, c}
+index layer = 1..2
+param s[site] ~ LogNormal(median=0.5, sigma=0.5)
+param b ~ Normal(0, 1)
+state x[site, layer]
+d x[site, layer]/dt = b - 0.2*mean(x[site, layer], layer)
+noise x[site, layer] = s[site]*layer
+init x[site, layer] ~ Normal(1, 0.7)
+observe y[site] ~ Normal(sum(x[site, layer], layer), 0.4)
+observe z[site, layer] ~ Normal(integral(x[site, layer], since last), 0.3)
+"""
+VISITS = [
+    ("a", 2, 1),
+    ("a", 5, 2),
+    ("a", 6, 1),
+    ("b", 1, 1),
+    ("b", 4, 1),
+    ("b", 4, 2),
+    ("c", 3, 2),
+    ("c", 6, 2),
+]
+SEEN = {
+    "t": [v[1] for v in VISITS], "site": [v[0] for v in VISITS], "layer": [v[2] for v in VISITS],
+    "z": [1.0, 2.2, 0.4, 1.1, 2.0, -0.5, 1.5, 2.5],
+}  # fmt: skip
+TOTALS = {"t": [1, 3, 6, 2, 5], "site": ["a", "a", "b", "c", "c"], "y": [2.1, 1.0, 1.8, 2.4, 1.9]}
+
 COUNTS = """
 model counts
 time t from 0 to 8 step 1
@@ -49,7 +79,7 @@ COUNTED = {"t": [0, 1, 2, 3, 5, 6, 8], "y": [4, 6, 9, 5, 7, 12, 8]}
 @cache
 def joint(text):
     model = sbm.loads(text)
-    data = sbm.read_data(model, ROWS if text == LEVEL else COUNTED)
+    data = sbm.read_data(model, *{LEVEL: [ROWS], COUNTS: [COUNTED], SITES: [SEEN, TOTALS]}[text])
     program = model.compile("jax", states="sampled")
     path = sampled_path(program, data)
     search = Search(path)
@@ -117,9 +147,10 @@ def test_a_linear_path_is_whitened_exactly():
     assert np.allclose(curvature[2:], -direction[2:], atol=1e-8)
 
 
-def test_marginal_of_the_linear_path_is_the_exact_one():
-    _, data, _, search, guide = joint(LEVEL)
-    exact = sbm.loads(LEVEL).compile("jax", states="exact", kernel="jax")
+@pytest.mark.parametrize("text", [LEVEL, SITES], ids=["level", "sites"])
+def test_marginal_of_a_linear_path_is_the_exact_one(text):
+    _, data, _, search, guide = joint(text)
+    exact = sbm.loads(text).compile("jax", states="exact", kernel="jax")
     found = search.smooth(np.asarray(guide.u) + 0.1)
     assert np.isclose(found.value, float(exact.log_density(found.u, data)), rtol=1e-9)
     slope = jax.grad(lambda u: exact.log_density(u, data))(jnp.asarray(found.u))

@@ -270,3 +270,23 @@ observe y ~ Normal(mean(x^2, past 3 [hour]), 1e-9)
     x = tree["prior"]["x"].values[0]
     y = tree["prior_predictive"]["y"].values[0]
     assert np.allclose(y, [[np.mean(row[k : k + 3] ** 2) for k in range(4)] for row in x], atol=1e-6)
+
+
+@pytest.mark.parametrize(("dynamics", "expected"), [
+    ("d x[k]/dt = mean(x[k], k) - x[k]", 2 + np.array([-1, 0, 1]) * np.exp(-1.0)),
+    ("next x[k] = sum(x[k], k) + k*max(x[k], k)", [9, 12, 15]),
+])  # fmt: skip
+def test_a_reduction_inside_an_equation_of_the_same_index(dynamics, expected):
+    text = f"""
+model pooled
+time t from 0 to 1 {"step 1" if "next" in dynamics else ""}
+index k = 1..3
+param s ~ HalfNormal(1)
+state x[k]
+{dynamics}
+init x[k] = k
+observe y[k] ~ Normal(x[k], s)
+"""
+    grid = sbm.read_data(sbm.loads(text), {"t": [1, 1, 1], "k": [1, 2, 3], "y": [0, 0, 0]})
+    found = compiled(text).simulate(grid, draws=2)["prior"]["x"].values[0, :, -1]
+    assert np.allclose(found, expected, rtol=1e-5)

@@ -53,10 +53,12 @@ class Run:
         at = np.zeros((members, 2 + len(self.system.forcings)), np.int64)
         at[:, 0] = np.arange(members)
         path, report = np.empty((members, len(grid), n)), np.empty((members, 3))
-        slopes = np.empty((*path.shape, len(self.system.theta) if self.sensitivities else 0))
+        slopes = np.empty((*path.shape, len(self.system.theta)))
         options = np.array([start, rtol, atol, most])
-        self.function(at, theta, np.zeros((1, 1)), grid, options, np.asarray(jumps, float), *forcings,
-                      path, slopes, report)  # fmt: skip
+        results = [path, report] + [slopes] * self.sensitivities
+        self.function(
+            at, theta, np.zeros((1, 1)), grid, options, np.asarray(jumps, float), *forcings, *results
+        )
         return SimpleNamespace(path=path, slopes=slopes, report=report)
 
 

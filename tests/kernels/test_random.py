@@ -92,6 +92,10 @@ def drawn(function, arguments, count=20_000, seed=3):
     return out
 
 
+def named(cases):
+    return [f"{function.__name__}{arguments}" for function, arguments, _ in cases]
+
+
 COUNTS = [
     (random.poisson, (0.3,), stats.poisson(0.3)),
     (random.poisson, (9.9,), stats.poisson(9.9)),
@@ -105,7 +109,7 @@ COUNTS = [
 ]
 
 
-@pytest.mark.parametrize(("function", "arguments", "law"), COUNTS, ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(("function", "arguments", "law"), COUNTS, ids=named(COUNTS))
 def test_count_samplers(function, arguments, law):
     x = drawn(function, arguments)
     edges = np.unique(law.ppf(np.linspace(0.02, 0.98, 25)))
@@ -130,7 +134,7 @@ CONTINUOUS = [
 ]
 
 
-@pytest.mark.parametrize(("function", "arguments", "law"), CONTINUOUS, ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(("function", "arguments", "law"), CONTINUOUS, ids=named(CONTINUOUS))
 def test_continuous_samplers(function, arguments, law):
     assert stats.kstest(drawn(function, arguments), law.cdf).pvalue > 1e-3
 

@@ -236,6 +236,7 @@ def problems(draw: st.DrawFn) -> Problem:
     A -= np.round(np.eye(d) * (max(0.0, np.linalg.eigvals(A).real.max()) + 0.2), 3)
     shared = draw(st.integers(1, d))
     G = np.round(rng.normal(0, 0.5, (d, shared)) * (rng.random((d, shared)) < 0.7), 3)
+    G[0, 0] = 0.5  # without any noise the start would be a parameter
     channels = []
     for window in windows:
         gaps = rng.integers(3, 12, rng.integers(4, 9))  # more than 'past 0.5', so that windows never overlap
@@ -254,7 +255,7 @@ def problems(draw: st.DrawFn) -> Problem:
     return Problem(**{**found.__dict__, "values": {f"y{k + 1}": v for k, v in enumerate(parts)}})
 
 
-few = settings(max_examples=6, deadline=None, derandomize=True,
+few = settings(max_examples=3, deadline=None, derandomize=True,
                suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])  # fmt: skip
 
 

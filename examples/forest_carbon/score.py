@@ -1,6 +1,6 @@
 """How well a fit of forest_carbon predicts the months that were held out, against the mean of the same month.
 
-    python examples/forest_carbon/score.py forest.nc
+python examples/forest_carbon/score.py forest.nc
 """
 
 import sys
@@ -24,11 +24,15 @@ def main(fit: str) -> None:
     program = model.compile("jax", rtol=1e-4, atol=1e-2)
     predicted = program.simulate(later, draws=DRAWS, params=params, seed=1)["prior_predictive"]
     seen = pd.read_csv(HERE / "observations.csv")
-    print("| site | | RMSE, 90 % interval covers | same month of the training years | R2 of the model |\n|---|---|---|---|---|")
+    print(
+        "| site | | RMSE, 90 % interval covers | same month of the training years | R2 of the model |\n|---|---|---|---|---|"
+    )
     for channel, column in (("GPP", "gpp [gC/m^2/day]"), ("NBE", "nbe [gC/m^2/day]")):
         rows = later.channels[channel]
         draws = predicted[channel].values[0]
-        month = (pd.Timestamp("2001-01-01") + pd.to_timedelta(rows.start[next(iter(rows.start))], unit="D")).month
+        month = (
+            pd.Timestamp("2001-01-01") + pd.to_timedelta(rows.start[next(iter(rows.start))], unit="D")
+        ).month
         for k, site in enumerate(later.labels["site"]):
             at = rows.index["site"] == k
             training = seen[seen["site"] == site]

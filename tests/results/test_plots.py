@@ -48,7 +48,14 @@ def test_no_text_lies_on_another_or_off_the_page(name, request):
 
 
 def test_names_of_figures(incubation, predator_prey, daily):
-    assert list(figures(incubation.tree())) == ["fit_CO2", "states_C", "prior_posterior", "pairs", "trace", "energy"]
+    assert list(figures(incubation.tree())) == [
+        "fit_CO2",
+        "states_C",
+        "prior_posterior",
+        "pairs",
+        "trace",
+        "energy",
+    ]
     assert list(figures(predator_prey.tree(), ["fit", "trace"])) == [
         "fit_hares",
         "fit_lynx",

@@ -232,6 +232,8 @@ def _meaning(q: Quantity) -> dict[str, Any]:
     match q:
         case Parameter():
             role = "parameter"
+        case State(kind="accumulator"):
+            role = "accumulator"  # of a window: nobody's quantity, but kept for who looks for it
         case State(lower=lower, upper=upper):
             role = "state"
             bounds = {k: v for k, v in (("lower", lower), ("upper", upper)) if v is not None}

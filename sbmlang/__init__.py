@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sbmlang.driver import Model, load, loads, read_data
     from sbmlang.errors import Diagnostic, NotYet, SbmError
     from sbmlang.results import open_fit, save
+    from sbmlang.studies.comparison import compare
 
 __version__ = "0.1.0"
 
@@ -27,11 +28,22 @@ if (_root / "pyproject.toml").is_file():
 
 _HOMES = {
     "Model": "sbmlang.driver", "load": "sbmlang.driver", "loads": "sbmlang.driver",
-    "read_data": "sbmlang.driver", "open_fit": "sbmlang.results", "save": "sbmlang.results",
+    "read_data": "sbmlang.driver", "compare": "sbmlang.studies.comparison", "open_fit": "sbmlang.results", "save": "sbmlang.results",
     "Diagnostic": "sbmlang.errors", "NotYet": "sbmlang.errors", "SbmError": "sbmlang.errors",
 }  # fmt: skip
 
-__all__ = ["Diagnostic", "Model", "NotYet", "SbmError", "load", "loads", "open_fit", "read_data", "save"]
+__all__ = [
+    "Diagnostic",
+    "Model",
+    "NotYet",
+    "SbmError",
+    "compare",
+    "load",
+    "loads",
+    "open_fit",
+    "read_data",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:

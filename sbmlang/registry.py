@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
-from sbmlang.errors import NotYet, SbmError, did_you_mean, error
+from sbmlang.errors import SbmError, did_you_mean, error
 from sbmlang.protocols import Backend
 
 GROUP = "sbmlang.backends"
@@ -20,10 +20,6 @@ def backend(name: str) -> Backend:
     Raises ``SbmError`` E701 for an unknown one and E702 when the libraries it needs are not installed.
     """
     found = {e.name: e for e in entry_points(group=GROUP)}
-    if name == "torch" and name not in found:
-        raise NotYet(
-            error("E703", "the torch backend is not in this version of sbmlang", help="use the jax backend")
-        )
     if name not in found:
         hints = did_you_mean(name, found) or (f"installed backends: {', '.join(sorted(found)) or 'none'}",)
         raise SbmError(error("E701", f"unknown backend '{name}'", help=hints))

@@ -39,7 +39,7 @@ ARROWS = {
     "syntax": TEXT,
     "check": MODELS + "syntax",
     "passes": MODELS,
-    "emit": MODELS,
+    "emit": MODELS + "passes",  # what is shared by generated programs asks facts how members are coupled
     "data": MODELS,
     "kernels": MODELS + "passes emit data",
     "citations": MODELS,
@@ -47,7 +47,7 @@ ARROWS = {
     "registry": TEXT + "protocols",
     "results": MODELS + "data citations protocols",
     "driver": TOOLS + "registry syntax check",
-    "studies": MODELS + "data citations protocols results",
+    "studies": TOOLS + "driver",  # a fit is compiled again from its text
     "sbmlang": ALL,
     "testing": ALL + "sbmlang",
     "cli": ALL + "sbmlang",
@@ -61,13 +61,18 @@ DOORS = {
     "lark": "syntax",
     "pint": "library",
     "pandas": "data results",
-    "xarray": "data results backends.*",
+    "xarray": "data results studies backends.*",
     "arviz*": "results",
     "matplotlib": "results",
+    "sklearn": "results",
+    "jinja2": "results",
+    "plotly": "results",
     "typer": "cli",
     "rich": "cli",
     "numba": "kernels",
     "llvmlite": "kernels",
+    "dask": "studies",
+    "distributed": "studies",
     "nutpie": "backends.jax",
     "cuthbert*": "backends.jax",
     "jax": "backends.jax",
@@ -87,7 +92,7 @@ DOORS = {
 ONLY = {"ir": "sympy"}
 
 # What neither `import sbmlang` nor `sbm check` may load.
-HEAVY = ["jax", "jaxlib", "numpyro", "torch", "pandas", "arviz*", "matplotlib", "numba"]
+HEAVY = ["jax", "jaxlib", "numpyro", "torch", "pandas", "arviz*", "matplotlib", "numba", "sklearn", "jinja2", "plotly"]
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,25 @@ NOT_RUN = {
         "needs a sampler's run that went wrong",
     ),
     **dict.fromkeys(["W721", "W722"], "needs draws of a stiff model that fail"),
+    "E823": "needs an installation without dask",
+    "E824": "needs seconds of waiting for a scheduler that is not there",
+    "E832": "needs a sampled path of a model without a filter",
+    "E833": "needs a fit with forcings",
+    **dict.fromkeys(["W820", "W821", "W822"], "needs an engine that fails"),
+    **dict.fromkeys(["W830", "W831"], "needs a fit by another engine"),
+    "E805": "needs an installation without the packages of comparisons",
+    "E808": "needs a port that is taken",
+    **dict.fromkeys(
+        ["W793", "W795", "W796", "W797", "W799"], "needs an approximation of a posterior that went wrong"
+    ),
     "W740": "needs a home folder that cannot be written",
     **dict.fromkeys(["W741", "W742"], "needs an installation whose parts do not fit"),
 }
 # Of these, what no test can provoke at all.
 NEVER_PROVOKED = {"E717", "W721", "W722"}
 SLOW = {
+    *("E821", "E830", "E831", "E835"),
+    *("E801", "E802", "E803", "E804", "E806", "E807", "W801", "W802", "W803"),
     "E760",
     "E707",
     "E712",

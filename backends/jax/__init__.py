@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 # A step of an implicit solver that fails must come back as NaN and be rejected, not end the program.
 os.environ.setdefault("EQX_ON_ERROR", "nan")
 
-EXPONENTIAL_LIMIT = 40  # states; beyond, dense matrix exponentials cost more than adaptive steps
 FORWARD_LIMIT = 60  # values a path depends on; beyond, reverse mode is cheaper
 
 
@@ -48,7 +47,8 @@ class Backend:
         adjoint: Literal["auto", "forward", "reverse"] = "auto",
         **unknown: Any,
     ) -> JaxProgram:
-        from .engines import with_step
+        from sbmlang.emit.program.treatment import with_step
+
         from .program import JaxProgram
 
         for state in model.states:

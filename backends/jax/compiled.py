@@ -30,6 +30,10 @@ class Compiled:
             self._kept[key] = jax.jit(function).lower(*arguments).compile()
         return self._kept[key]
 
+    def jitted(self, name: tuple[Any, ...], function: Callable[..., Any]) -> Callable[..., Any]:
+        """``jax.jit(function)``, which is called faster than what is compiled ahead; ``name`` says what it does."""
+        return self._kept.setdefault(("jitted", *name), jax.jit(function))  # type: ignore[no-any-return]
+
 
 def in_batches(
     function: Callable[..., Any],

@@ -1,58 +1,29 @@
-"""The generated program: a symbolic model written out as a readable module of JAX and numpyro.
+"""The program of a model as a readable module of JAX and numpyro.
 
-Functions of the program, in the order of the text: ``parameters`` draws from the priors; ``values`` computes
-what is needed once per parameter set; ``drift`` (and ``slopes``, its Jacobian) are the dynamics of one
-member; ``path`` solves them for all members; ``observe_*`` give the law of each observation row;
-``reports``; ``model`` puts them together for numpyro; the log densities follow.
+What all backends share is in ``sbmlang.emit.program``; here are ``model``, which puts the parts together for
+numpyro, and the log densities that are read off it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 from sbmlang import __version__
-from sbmlang.emit.code import Function, Module, comment
-from sbmlang.emit.printer import Value
-from sbmlang.ir import Parameter, Root, Stage
-from sbmlang.library.distributions import DISTRIBUTIONS
+from sbmlang.emit.code import Function
+from sbmlang.emit.program.dialect import Dialect
+from sbmlang.emit.program.module import ModuleWriter
 
-from .context import unit_comment
-from .engines import Treatment
+from .dialect import JaxDialect
 from .write_filter import FilterWriter
-from .write_rows import RowWriter
-from .write_step import StepWriter
-from .write_values import ValueWriter
 
 
 @dataclass
-class Generator(ValueWriter, FilterWriter, StepWriter, RowWriter):
-    """Writes the program of one model; ``treatment`` is that of its stochastic states."""
+class Generator(FilterWriter, ModuleWriter):
+    """Writes the program of one model for JAX and numpyro."""
 
-    treatment: Treatment | None = None
-
-    def module(self) -> Module:
-        m = self.model
-        functions = [self.parameters(), self.values()]
-        functions += [self.root_equations(d) for d in m.definitions if isinstance(d, Root)]
-        if self.is_stepped:
-            functions += self.stepped()
-        elif self.states:
-            functions += [self.initial(), *self.dynamics(), self.path()]
-        if self._is_marginal:
-            functions += self.marginal()
-        functions += [self.observe(o) for o in m.observations]
-        if m.reports:
-            functions.append(self.reports())
-        functions += [self.numpyro_model(), *self.densities()]
-        return Module(
-            self._doc(), tuple(self._imports(functions)), tuple(self._constants()), tuple(functions)
-        )
-
-    @property
-    def _is_marginal(self) -> bool:
-        return self.treatment is not None and self.treatment.is_marginal
+    dialect: ClassVar[Dialect] = JaxDialect()
 
     def _doc(self) -> str:
         m = self.model
@@ -96,35 +67,6 @@ class Generator(ValueWriter, FilterWriter, StepWriter, RowWriter):
             yield f"from sbmlang.backends.jax.stepping import {', '.join(wanted)}"
         yield ""
         yield 'jax.config.update("jax_enable_x64", True)'
-
-    def _constants(self) -> Iterator[str]:
-        time = self.model.time
-        yield f"T0 = {time.start!r}{comment(f'start of the path [{time.unit}]')}"
-        if self.states and self.has_steps:
-            yield "NATIVE = None  # set where a native kernel solves the path of a member"
-            yield f"RTOL, ATOL, MAX_STEPS = {self.settings.rtol!r}, {self.settings.atol!r}, {self.settings.max_steps}"
-        yield "PARAMETERS = ("
-        for p in self.model.parameters:
-            yield f"    {self._bounds(p)},{comment(p.doc, unit_comment(p))}"
-        yield ")"
-        if self._is_marginal:
-            yield "NATIVE = NATIVE_PATH = None  # set where native kernels compute log_marginal and posterior_path"
-        yield f"JOINTS = {{{', '.join(f'{j.name!r}: {j.members!r}' for j in self.model.joints)}}}"
-
-    def _bounds(self, p: Parameter) -> str:
-        def end(value: Any) -> str:
-            if value is None:
-                return "None"
-            value = self._inlined(value, Stage.ONCE)
-            if value.is_number:
-                return repr(float(value))
-            env = self._environment({q.name: Value(f'p["{q.name}"]', q.dims) for q in self.model.parameters})
-            return f"lambda p: {self._code(value, env, p.dims)}"
-
-        constraint = ""
-        if p.law is not None and DISTRIBUTIONS[p.law.family].constraint == "simplex":
-            constraint = ', "simplex"'
-        return f'density.Unknown("{p.name}", {p.dims!r}, {end(p.lower)}, {end(p.upper)}{constraint})'
 
     def numpyro_model(self) -> Function:
         laws = ", ".join(f'"{o.name}": observe_{self.python(o.name)}' for o in self.model.observations)
@@ -170,6 +112,7 @@ class Generator(ValueWriter, FilterWriter, StepWriter, RowWriter):
             likelihood = Function("log_likelihood", ("p", "data"), "Log likelihood of all channels; -inf where the path cannot be solved.",
                                   ("return density.log_likelihood(model, p, data, JOINTS)",))  # fmt: skip
         functions = [
+            self.numpyro_model(),
             Function("constrain", ("u", "data"), "Parameters (declared units) from the unconstrained vector, and log |Jacobian|.",
                      ("return density.constrain(PARAMETERS, u, data)",)),
             Function("unconstrain", ("p", "data"), "The unconstrained vector of parameters.",

@@ -15,6 +15,7 @@ from sbmlang.data.dataset import Dataset
 from sbmlang.errors import Diagnostic, SbmError, did_you_mean, error
 from sbmlang.protocols import Progress, ProgressCallback
 from sbmlang.results import assemble
+from sbmlang.results.cost import Meter
 
 from . import density
 from .compiled import as_numpy, in_batches
@@ -65,38 +66,46 @@ def run_nuts(
     """
     warmup = min(draws, 1000) if warmup is None else warmup
     _check(program, data, draws, chains, warmup, target_accept, sampler)
-    timings: dict[str, float] = {}
-    clock = time.perf_counter()
-    _say(progress, "compile", 0, 1)
-    candidates = program.prior_draws(data, CANDIDATES, seed)
-    begin = _begin(program, data, candidates, chains, seed, whiten)
-    timings["start"] = time.perf_counter() - clock
-    micros = _microseconds(program.value_and_grad(data), begin.origin)
-    _say(progress, "compile", 0, 1, f"{program.solver}: {micros:.0f} us per value and gradient")
-    options: dict[str, Any] = {"draws": draws, "warmup": warmup, "seed": seed, "target_accept": target_accept,
-               "max_tree_depth": max_tree_depth, "progress": progress}  # fmt: skip
-    if sampler == "nutpie":
-        from .nutpie_run import sample_nutpie
-
-        result = sample_nutpie(program.value_and_grad(data), begin, **options)
-    else:
-        dense = (None if begin.root is None else False) if dense_mass is None else dense_mass
+    with Meter() as meter:
+        meter.mark("compile")
+        timings: dict[str, float] = {}
+        clock = time.perf_counter()
+        _say(progress, "compile", 0, 1)
+        candidates = program.prior_draws(data, CANDIDATES, seed)
+        begin = _begin(program, data, candidates, chains, seed, whiten)
+        timings["start"] = time.perf_counter() - clock
+        micros = _microseconds(program.value_and_grad(data), begin.origin)
+        meter.mark("sample")
+        _say(progress, "compile", 0, 1, f"{program.solver}: {micros:.0f} us per value and gradient")
+        options: dict[str, Any] = {"draws": draws, "warmup": warmup, "seed": seed, "target_accept": target_accept,
+                   "max_tree_depth": max_tree_depth, "progress": progress}  # fmt: skip
         density, given = begin.density(program, data)
-        result = sample(
-            density, jnp.asarray(begin.positions), given=given, compiled=program.compiled, dense_mass=dense,
-            inverse_mass=begin.inverse_mass, chain_method=chain_method, **options,
-        )  # fmt: skip
-    timings |= result.timings
-    clock = time.perf_counter()
-    _say(progress, "predict", 0, 1)
-    options |= {"chains": chains, "dense_mass": dense_mass, "chain_method": chain_method, "sampler": sampler,
-                "whitened": begin.root is not None}  # fmt: skip
-    del options["seed"], options["progress"]
-    timings["microseconds_per_gradient"] = micros
-    tree = _results(program, data, begin.outward(np.asarray(result.u)), result.stats, seed, options, timings,
-                    clock, candidates, keep_states)  # fmt: skip
-    _say(progress, "predict", 1, 1)
-    return tree
+        if sampler == "nutpie":
+            from .nutpie_run import sample_nutpie
+
+            result = sample_nutpie(
+                density, begin.positions, given=given, compiled=program.compiled, **options
+            )
+        else:
+            dense = (None if begin.root is None else False) if dense_mass is None else dense_mass
+            result = sample(
+                density, jnp.asarray(begin.positions), given=given, compiled=program.compiled, dense_mass=dense,
+                inverse_mass=begin.inverse_mass, chain_method=chain_method, **options,
+            )  # fmt: skip
+        meter.shift("sample", "compile", result.timings["compile"])
+        meter.count("gradients", result.gradients)
+        meter.mark("predict")
+        timings |= result.timings
+        clock = time.perf_counter()
+        _say(progress, "predict", 0, 1)
+        options |= {"chains": chains, "dense_mass": dense_mass, "chain_method": chain_method, "sampler": sampler,
+                    "whitened": begin.root is not None}  # fmt: skip
+        del options["seed"], options["progress"]
+        timings["microseconds_per_gradient"] = micros
+        tree = _results(program, data, begin.outward(np.asarray(result.u)), result.stats, seed, options, timings,
+                        clock, candidates, keep_states, meter)  # fmt: skip
+        _say(progress, "predict", 1, 1)
+        return tree
 
 
 def _check(program: JaxProgram, data: Dataset, draws: int, chains: int, warmup: int, target_accept: float,
@@ -195,7 +204,8 @@ def _say(progress: ProgressCallback | None, stage: str, done: int, total: int, m
 
 
 def _results(program: JaxProgram, data: Dataset, u: np.ndarray, stats: Any, seed: int, options: dict[str, Any],
-             timings: dict[str, float], clock: float, candidates: Any, keep_states: bool | None) -> DataTree:  # fmt: skip
+             timings: dict[str, float], clock: float, candidates: Any, keep_states: bool | None,
+             meter: Meter) -> DataTree:  # fmt: skip
     chains, draws, _ = u.shape
     keep = _keeps_states(program, data, chains * draws) if keep_states is None else keep_states
     flat = u.reshape(chains * draws, -1)
@@ -226,7 +236,7 @@ def _results(program: JaxProgram, data: Dataset, u: np.ndarray, stats: Any, seed
         check = _bias(program, data, p, seed)
         attrs["bias_check"] = check
         notes += [*bias_notes(program, check), *undrawn(posterior["observations"])]
-    attrs["notes"] = [str(n) for n in notes]
+    attrs |= {"notes": [str(n) for n in notes], "cost": meter.report()}
     return assemble(
         program.model, program.facts, data,
         posterior=shaped({i.name: p[i.name] for i in program.parameters}),  # jax sorts names, the file has an order

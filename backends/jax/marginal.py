@@ -12,12 +12,11 @@ import numpy as np
 
 from sbmlang.data.dataset import Dataset
 from sbmlang.data.schedule import Schedule
+from sbmlang.emit.program.treatment import Treatment
 from sbmlang.errors import SbmError, did_you_mean, error
 from sbmlang.ir import Model
 from sbmlang.ir.facts import Facts
 from sbmlang.ir.stepping import FiniteChain, GaussianModel
-
-from .engines import Treatment
 
 if TYPE_CHECKING:
     from sbmlang.kernels.kernel import Kernel

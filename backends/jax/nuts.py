@@ -44,12 +44,14 @@ class Continuation:
 
 @dataclass(frozen=True)
 class NutsResult:
-    """``u`` (chain, draw, dim); ``stats`` (chain, draw) under ArviZ's names; ``timings`` in seconds."""
+    """``u`` (chain, draw, dim); ``stats`` (chain, draw) under ArviZ's names; ``timings`` in seconds; ``gradients``
+    are the leapfrog steps of all chains, warm-up included."""
 
     u: np.ndarray
     stats: dict[str, np.ndarray]
     timings: dict[str, float]
     state: Continuation
+    gradients: int = 0
 
 
 def sample(
@@ -124,6 +126,7 @@ def sample(
     run = compiled(("run", *same), chains.spread(piece, shared=1 + len(given)), (state, 1, *given))
     pace = _Pace(time.perf_counter() - clock, piece_seconds)
     parts: list[dict[str, np.ndarray]] = []
+    gradients = 0
     done, total = (0 if resume is None else warmup), warmup + draws
     while done < total:
         n = min(pace.length(), (warmup if done < warmup else total) - done)
@@ -131,6 +134,7 @@ def sample(
             state, found = run(state, n, *given)
             part = {name: x[:, :n] for name, x in chains.real(found).items()}
         done += n
+        gradients += int(part["n_steps"].sum())
         if done > warmup:
             parts.append(part)
         if progress is not None:
@@ -138,7 +142,9 @@ def sample(
             at = ("warmup", done, warmup) if done <= warmup else ("sample", done - warmup, draws)
             progress(Progress(*at, details))
     stats = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
-    return NutsResult(stats.pop("u"), stats, pace.timings, Continuation(chains.real(state), warmup))
+    return NutsResult(
+        stats.pop("u"), stats, pace.timings, Continuation(chains.real(state), warmup), gradients
+    )
 
 
 def _piece(kernel: NUTS) -> Callable[[Any, Any], tuple[Any, dict[str, jax.Array]]]:

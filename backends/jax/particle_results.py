@@ -13,6 +13,7 @@ import numpy as np
 from sbmlang.errors import Diagnostic
 from sbmlang.protocols import ProgressCallback
 from sbmlang.results import assemble
+from sbmlang.results.cost import Meter
 
 from .metropolis import Counter
 from .particles import ParticleLikelihood, workers
@@ -30,7 +31,7 @@ def results(
     likelihood: ParticleLikelihood, method: str, points: Sequence[Sequence[Point]], particles: int,
     stats: Mapping[str, Any], *, seed: int, options: Mapping[str, Any], about: Mapping[str, Any],
     notes: Sequence[Diagnostic], timings: dict[str, float], keep_states: bool,
-    progress: ProgressCallback | None, attributes: Mapping[str, Any] | None = None,
+    progress: ProgressCallback | None, meter: Meter, attributes: Mapping[str, Any] | None = None,
 ) -> DataTree:  # fmt: skip
     """The tree of chains of points (chain, draw).
 
@@ -66,9 +67,11 @@ def results(
     prior = {n: np.asarray(v) for n, v in program.prior_draws(data, PRIOR_DRAWS, seed).items()}
     predicted = program.predict(prior, data, seed=seed + 2, states=False)
     ok = predicted["ok"]
+    meter.count("simulations", sum(likelihood.followed))
     timings["results"] = time.perf_counter() - clock
     attrs = program._attributes(method, seed, options) | {
         "timings": timings,
+        "cost": meter.report(),
         "particle_filter": dict(about),
         "log_likelihood_meaning": MEANING,
         "path_in_posterior": keep_states,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +44,15 @@ Biometrika 102, 295-313.
 
 @dataclass(frozen=True, eq=False)
 class ParticleLikelihood:
-    """Unbiased estimates of a program's likelihood, for one data set."""
+    """Unbiased estimates of a program's likelihood, for one data set.
+
+    ``followed`` grows by the number of simulated paths with each run of the filters, from any thread.
+    """
 
     program: JaxProgram
     data: Dataset
     proposal: Proposal = "auto"
+    followed: list[int] = field(default_factory=list)
 
     @cached_property
     def step(self) -> Step:
@@ -157,6 +161,7 @@ class ParticleLikelihood:
     ) -> list[Filtered]:
         """The filters of all members; ``key`` is a seed and what tells its uses apart."""
         rows, far = np.asarray(theta, float), self.look_ahead if look_ahead is None else look_ahead
+        self.followed.append(particles * len(self.tables))
         return [
             self.filter.run(
                 t.having(rows[m]), particles=particles, key=key_of(*key, m), keep=keep, look_ahead=far

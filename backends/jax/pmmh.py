@@ -21,6 +21,7 @@ from sbmlang.data.dataset import Dataset, Floats
 from sbmlang.errors import Diagnostic, error
 from sbmlang.kernels.particles import Proposal
 from sbmlang.protocols import Progress, ProgressCallback
+from sbmlang.results.cost import Meter
 
 from .metropolis import Counter, Point, Walk, check_counts, first_points, move, point, prior_vectors, root_of
 from .particle_results import results
@@ -65,43 +66,48 @@ def run_pmmh(
     """
     warmup = max(draws, 500) if warmup is None else warmup
     check_counts(program, data, draws=draws, chains=chains, warmup=warmup, particles=particles)
-    timings: dict[str, float] = {}
-    clock = time.perf_counter()
-    _say(progress, "compile", 0, 1)
-    likelihood = ParticleLikelihood(program, data, proposal)
-    starts = first_points(likelihood, chains, seed, particles or 256)
-    timings["start"] = time.perf_counter() - clock
-    clock = time.perf_counter()
-    points, walk, count = _warm_up(likelihood, starts, warmup, seed, particles, progress)
-    timings["warmup"] = time.perf_counter() - clock
-    clock = time.perf_counter()
-    done = Counter(progress, "sample", draws * chains)
-    with ThreadPoolExecutor(workers()) as pool:
-        keys = [(seed, 5, c) for c in range(chains)]
-        traces = list(pool.map(partial(_chain, likelihood, draws, count, done), points, walk, keys))
-    timings["sample"] = time.perf_counter() - clock
-    kept = [t.points for t in traces]
-    acceptance = np.array([t.acceptance for t in traces])
-    mean = np.mean([p.u for chain in kept for p in chain], axis=0)
-    theta = np.asarray(likelihood.prepare(mean)[1])
-    sd = spread(likelihood.replicates(theta, count, (seed, 6), 24))
-    notes = [*noisy(likelihood, theta, count, sd, (seed, 7)), *stuck(acceptance)]
-    stats = {
-        "lp": np.array([[p.log_density for p in chain] for chain in kept]),
-        "acceptance_rate": acceptance,
-        "log_likelihood_estimate": np.array([[p.log_likelihood for p in chain] for chain in kept]),
-    }
-    options = {
-        "draws": draws,
-        "chains": chains,
-        "warmup": warmup,
-        "particles": particles,
-        "proposal": proposal,
-    }
-    about = {"particles": count, "proposal": "guided" if likelihood.filter.guided else "bootstrap",
-             "log_likelihood_sd": sd, "acceptance_rate": float(acceptance.mean())}  # fmt: skip
-    return results(likelihood, "pmmh", kept, count, stats, seed=seed, options=options, about=about, notes=notes,
-                   timings=timings, keep_states=keep_states, progress=progress)  # fmt: skip
+    with Meter() as meter:
+        meter.mark("compile")
+        timings: dict[str, float] = {}
+        clock = time.perf_counter()
+        _say(progress, "compile", 0, 1)
+        likelihood = ParticleLikelihood(program, data, proposal)
+        starts = first_points(likelihood, chains, seed, particles or 256)
+        timings["start"] = time.perf_counter() - clock
+        meter.mark("warmup")
+        clock = time.perf_counter()
+        points, walk, count = _warm_up(likelihood, starts, warmup, seed, particles, progress)
+        timings["warmup"] = time.perf_counter() - clock
+        meter.mark("sample")
+        clock = time.perf_counter()
+        done = Counter(progress, "sample", draws * chains)
+        with ThreadPoolExecutor(workers()) as pool:
+            keys = [(seed, 5, c) for c in range(chains)]
+            traces = list(pool.map(partial(_chain, likelihood, draws, count, done), points, walk, keys))
+        timings["sample"] = time.perf_counter() - clock
+        meter.mark("predict")
+        kept = [t.points for t in traces]
+        acceptance = np.array([t.acceptance for t in traces])
+        mean = np.mean([p.u for chain in kept for p in chain], axis=0)
+        theta = np.asarray(likelihood.prepare(mean)[1])
+        sd = spread(likelihood.replicates(theta, count, (seed, 6), 24))
+        notes = [*noisy(likelihood, theta, count, sd, (seed, 7)), *stuck(acceptance)]
+        stats = {
+            "lp": np.array([[p.log_density for p in chain] for chain in kept]),
+            "acceptance_rate": acceptance,
+            "log_likelihood_estimate": np.array([[p.log_likelihood for p in chain] for chain in kept]),
+        }
+        options = {
+            "draws": draws,
+            "chains": chains,
+            "warmup": warmup,
+            "particles": particles,
+            "proposal": proposal,
+        }
+        about = {"particles": count, "proposal": "guided" if likelihood.filter.guided else "bootstrap",
+                 "log_likelihood_sd": sd, "acceptance_rate": float(acceptance.mean())}  # fmt: skip
+        return results(likelihood, "pmmh", kept, count, stats, seed=seed, options=options, about=about, notes=notes,
+                       timings=timings, keep_states=keep_states, progress=progress, meter=meter)  # fmt: skip
 
 
 def _warm_up(likelihood: ParticleLikelihood, points: list[Point], warmup: int, seed: int, wanted: int | None,

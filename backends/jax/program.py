@@ -21,6 +21,9 @@ from sbmlang.data.dataset import Dataset
 from sbmlang.data.empty import empty
 from sbmlang.data.origin import path_made
 from sbmlang.data.schedule import path_steps, schedule
+from sbmlang.emit.program.choice import choose_method, with_stiffness
+from sbmlang.emit.program.context import Settings
+from sbmlang.emit.program.treatment import Treatment, treatment
 from sbmlang.errors import Diagnostic, SbmError, did_you_mean, error
 from sbmlang.ir import Model, Ode, Sde, Stage
 from sbmlang.ir.facts import Facts
@@ -30,10 +33,7 @@ from sbmlang.passes.pipeline import LIMIT, places
 from sbmlang.protocols import ParameterInfo, ProgressCallback
 
 from . import FORWARD_LIMIT, density
-from .choice import choose_method, with_stiffness
 from .compiled import Compiled, as_numpy, in_batches
-from .context import Settings
-from .engines import Treatment, treatment
 from .failure import explain
 from .filter_failure import explain_filter
 from .forcing import points
@@ -76,7 +76,7 @@ class JaxProgram:
             return _stepped(model, facts, chosen, kernel)
         facts = with_stiffness(model, facts)
         method, reason = choose_method(model, facts, solver)
-        settings = Settings(method, rtol, atol, max_steps, "forward", reason)
+        settings = Settings(method, rtol, atol, max_steps, "forward", reason, "jax")
         generator = Generator(model, facts, settings)
         size = len(generator.theta) if model.states else 0
         mode: Any = ("forward" if size <= FORWARD_LIMIT else "reverse") if adjoint == "auto" else adjoint
@@ -308,27 +308,31 @@ class JaxProgram:
         states: bool = True,
         draws: int = 1,
         given_rows: bool = False,
+        observe: Dataset | None = None,
     ) -> dict[str, Any]:
         """States, reports and drawn observations for many draws: ``params`` (draw, *dims) each.
 
         Random paths are drawn from the model, or with ``given_rows`` from their law given the rows of ``data``
-        (where the program integrates states out).
+        (where the program integrates states out). Observations are drawn at the rows of ``data``, or at those of
+        ``observe``, a data set with the same grid: rows to be predicted from the others.
 
         Returns ``{"states": {name: (draw, time, *dims)}, "reports": ..., "observations": {channel: (draw,
         row)}, "ok": (draw,)}``; a draw with ok False has NaN paths. ``draws`` counts where no parameter does.
         """
         f = self.functions
 
-        def one(key: Any, p: Params, arrays: Any) -> dict[str, Any]:
+        def one(key: Any, p: Params, both: Any) -> dict[str, Any]:
+            arrays, rows = both
             c = f.values(p, arrays)
             s, ok = self._path(c, arrays, self._path_key(key), given_rows)
-            drawn, derived = self.given_path(c, s, arrays, key)
+            drawn, derived = self.given_path(c, s, rows, key)
             return {"states": s if states else {}, "reports": derived, "observations": drawn, "ok": ok}
 
         draws = len(next(iter(params.values()))) if params else draws
         keys = jax.random.split(jax.random.PRNGKey(seed), draws)
         arrays = self._with_path(data) if given_rows else self.arrays(data)
-        return self._of_draws(("predict", states, given_rows), one, (keys, dict(params)), draws, arrays)
+        both = (arrays, arrays if observe is None else self.arrays(observe))
+        return self._of_draws(("predict", states, given_rows), one, (keys, dict(params)), draws, both)
 
     def _of_draws(self, name: tuple[Any, ...], one: Any, arguments: Any, draws: int, arrays: Any) -> Any:
         """``one(*arguments, arrays)`` of many draws; with stochastic states other data compile nothing anew."""
@@ -471,7 +475,7 @@ def _stepped(model: Model, facts: Facts, chosen: Treatment | None, kernel: str) 
     if chosen is not None:
         require_bounds(model, chosen)
     scheme = model.time.scheme or ("euler" if isinstance(model.dynamics, Sde) else "map")
-    settings = Settings("steps", 0.0, 0.0, 0, "reverse", f"scheme {scheme}")
+    settings = Settings("steps", 0.0, 0.0, 0, "reverse", f"scheme {scheme}", "jax")
     text = str(Generator(model, facts, settings, treatment=chosen).module())
     marginal = Marginal(model, facts, chosen, kernel) if chosen is not None and chosen.is_marginal else None
     given: dict[str, Any] = {}

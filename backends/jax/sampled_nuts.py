@@ -13,6 +13,7 @@ import numpy as np
 from sbmlang.data.dataset import Dataset
 from sbmlang.protocols import ProgressCallback
 from sbmlang.results import assemble
+from sbmlang.results.cost import Meter
 
 from .compiled import as_numpy, in_batches
 from .inference import CANDIDATES, GIVEN_PATH, _check, _keeps_states, _microseconds, _prior_failures, _say
@@ -50,51 +51,58 @@ def run_sampled(
     """
     warmup = min(draws, 1000) if warmup is None else warmup
     _check(program, data, draws, chains, warmup, target_accept, "numpyro")
-    timings: dict[str, float] = {}
-    clock = time.perf_counter()
-    _say(progress, "compile", 0, 1)
-    path = sampled_path(program, data)
-    candidates = program.prior_draws(data, CANDIDATES, seed)
-    starts = np.asarray(jax.vmap(lambda p: program.functions.unconstrain(p, path.data))(candidates))
-    guide = Search(path).guide(starts)
-    path = replace(path, scaled=_is_known(guide))
-    timings["start"] = time.perf_counter() - clock
-    slope = jax.jit(jax.value_and_grad(path.log_density))
-    micros = _microseconds(lambda y: slope(y, guide), np.zeros(path.dimension))
-    timings["microseconds_per_gradient"] = micros
-    _say(
-        progress,
-        "compile",
-        0,
-        1,
-        f"{program.solver}, {path.dimension} unknowns: {micros:.0f} us per value and gradient",
-    )
-    options: dict[str, Any] = {"draws": draws, "warmup": warmup, "target_accept": target_accept,
-                               "max_tree_depth": max_tree_depth, "chain_method": chain_method}  # fmt: skip
-    begin = np.random.default_rng(seed).standard_normal((chains, path.dimension))
-    result = sample(
-        path.log_density, begin, given=(guide,), seed=seed, dense_mass=False, progress=progress, **options
-    )
-    timings |= result.timings
-    clock = time.perf_counter()
-    _say(progress, "predict", 0, 1)
-    options |= {"chains": chains}
-    found = _results(
-        program,
-        data,
-        path,
-        guide,
-        result.u,
-        result.stats,
-        seed,
-        options,
-        timings,
-        clock,
-        candidates,
-        keep_states,
-    )
-    _say(progress, "predict", 1, 1)
-    return found
+    with Meter() as meter:
+        meter.mark("compile")
+        timings: dict[str, float] = {}
+        clock = time.perf_counter()
+        _say(progress, "compile", 0, 1)
+        path = sampled_path(program, data)
+        candidates = program.prior_draws(data, CANDIDATES, seed)
+        starts = np.asarray(jax.vmap(lambda p: program.functions.unconstrain(p, path.data))(candidates))
+        guide = Search(path).guide(starts)
+        path = replace(path, scaled=_is_known(guide))
+        timings["start"] = time.perf_counter() - clock
+        slope = jax.jit(jax.value_and_grad(path.log_density))
+        micros = _microseconds(lambda y: slope(y, guide), np.zeros(path.dimension))
+        timings["microseconds_per_gradient"] = micros
+        _say(
+            progress,
+            "compile",
+            0,
+            1,
+            f"{program.solver}, {path.dimension} unknowns: {micros:.0f} us per value and gradient",
+        )
+        options: dict[str, Any] = {"draws": draws, "warmup": warmup, "target_accept": target_accept,
+                                   "max_tree_depth": max_tree_depth, "chain_method": chain_method}  # fmt: skip
+        meter.mark("sample")
+        begin = np.random.default_rng(seed).standard_normal((chains, path.dimension))
+        result = sample(
+            path.log_density, begin, given=(guide,), seed=seed, dense_mass=False, progress=progress, **options
+        )
+        meter.shift("sample", "compile", result.timings["compile"])
+        meter.count("gradients", result.gradients)
+        meter.mark("predict")
+        timings |= result.timings
+        clock = time.perf_counter()
+        _say(progress, "predict", 0, 1)
+        options |= {"chains": chains}
+        found = _results(
+            program,
+            data,
+            path,
+            guide,
+            result.u,
+            result.stats,
+            seed,
+            options,
+            timings,
+            clock,
+            candidates,
+            keep_states,
+            meter,
+        )
+        _say(progress, "predict", 1, 1)
+        return found
 
 
 def _is_known(guide: Guide) -> bool:
@@ -114,6 +122,7 @@ def sampled_path(program: JaxProgram, data: Dataset) -> SampledPath:
 def _results(
     program: JaxProgram, data: Dataset, path: SampledPath, guide: Guide, y: np.ndarray, stats: Any, seed: int,
     options: dict[str, Any], timings: dict[str, float], clock: float, candidates: Any, keep_states: bool | None,
+    meter: Meter,
 ) -> DataTree:  # fmt: skip
     chains, draws, _ = y.shape
     keep = _keeps_states(program, data, chains * draws) if keep_states is None else keep_states
@@ -138,6 +147,7 @@ def _results(
         "path_in_posterior": bool(keep),
         "log_likelihood_meaning": GIVEN_PATH,
         "notes": [str(n) for n in notes],
+        "cost": meter.report(),
     }
     return assemble(
         program.model, program.facts, data,

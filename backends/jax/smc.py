@@ -23,6 +23,7 @@ from sbmlang.data.dataset import Dataset, Floats
 from sbmlang.errors import SbmError, error
 from sbmlang.kernels.particles import Proposal
 from sbmlang.protocols import ProgressCallback
+from sbmlang.results.cost import Meter
 
 from .metropolis import Counter, Point, Walk, check_counts, first_points, move, point, prior_vectors, root_of
 from .particle_results import results
@@ -58,58 +59,62 @@ def run_smc(
             )
         )
     size = draws * chains
-    timings: dict[str, float] = {}
-    clock = time.perf_counter()
-    likelihood = ParticleLikelihood(program, data, proposal)
-    best = first_points(likelihood, 1, seed, particles or 256)[0]
-    count = particles or likelihood.enough(likelihood.prepare(best.u)[1], (seed, 8))[0]
-    starts = prior_vectors(likelihood, size, seed + 1)
-    timings["start"] = time.perf_counter() - clock
-    clock = time.perf_counter()
-    generator = np.random.default_rng([seed, 10])
-    done = Counter(progress, "sample", 100)
-    with ThreadPoolExecutor(workers()) as pool:
-        points = list(pool.map(lambda i: point(likelihood, starts[i], count, (seed, 11, i)), range(size)))
-        temperature, rungs, log_evidence, acceptance = 0.0, [0.0], 0.0, np.ones(size)
-        while temperature < 1.0:
-            values = np.array([p.log_likelihood for p in points])
-            if not np.isfinite(values).any():
-                first_points(likelihood, 1, seed, count)  # says what is wrong
-            following = next_temperature(values, temperature, target_ess)
-            weights = (following - temperature) * values
-            log_evidence += float(logsumexp(weights)) - math.log(size)
-            w = np.exp(weights - logsumexp(weights))
-            temperature = following
-            rungs.append(temperature)
-            walk = Walk(root_of(np.array([p.u for p in points]), w), 1.0)
-            points = [points[i] for i in _systematic(w, generator)]
-            points, acceptance = _move_all(
-                likelihood, points, walk, count, (seed, 12, len(rungs)), temperature, pool
-            )
-            done.reach(int(100 * temperature))
-    timings["sample"] = time.perf_counter() - clock
-    mean = np.mean([p.u for p in points], axis=0)
-    theta = np.asarray(likelihood.prepare(mean)[1])
-    sd = spread(likelihood.replicates(theta, count, (seed, 6), 24))
-    kept = [points[c * draws : (c + 1) * draws] for c in range(chains)]
-    stats = {
-        "lp": np.array([[p.log_density for p in chain] for chain in kept]),
-        "acceptance_rate": acceptance.reshape(chains, draws),
-        "log_likelihood_estimate": np.array([[p.log_likelihood for p in chain] for chain in kept]),
-    }
-    about = {"particles": count, "proposal": "guided" if likelihood.filter.guided else "bootstrap",
-             "log_likelihood_sd": sd, "acceptance_rate": float(acceptance.mean())}  # fmt: skip
-    options = {
-        "draws": draws,
-        "chains": chains,
-        "particles": particles,
-        "proposal": proposal,
-        "target_ess": target_ess,
-    }
-    return results(likelihood, "smc", kept, count, stats, seed=seed, options=options, about=about,
-                   notes=noisy(likelihood, theta, count, sd, (seed, 7)), timings=timings, keep_states=keep_states,
-                   progress=progress, attributes={"log_evidence": log_evidence, "temperatures": rungs,
-                                                  "independent_draws": True})  # fmt: skip
+    with Meter() as meter:
+        meter.mark("compile")
+        timings: dict[str, float] = {}
+        clock = time.perf_counter()
+        likelihood = ParticleLikelihood(program, data, proposal)
+        best = first_points(likelihood, 1, seed, particles or 256)[0]
+        count = particles or likelihood.enough(likelihood.prepare(best.u)[1], (seed, 8))[0]
+        starts = prior_vectors(likelihood, size, seed + 1)
+        timings["start"] = time.perf_counter() - clock
+        meter.mark("sample")
+        clock = time.perf_counter()
+        generator = np.random.default_rng([seed, 10])
+        done = Counter(progress, "sample", 100)
+        with ThreadPoolExecutor(workers()) as pool:
+            points = list(pool.map(lambda i: point(likelihood, starts[i], count, (seed, 11, i)), range(size)))
+            temperature, rungs, log_evidence, acceptance = 0.0, [0.0], 0.0, np.ones(size)
+            while temperature < 1.0:
+                values = np.array([p.log_likelihood for p in points])
+                if not np.isfinite(values).any():
+                    first_points(likelihood, 1, seed, count)  # says what is wrong
+                following = next_temperature(values, temperature, target_ess)
+                weights = (following - temperature) * values
+                log_evidence += float(logsumexp(weights)) - math.log(size)
+                w = np.exp(weights - logsumexp(weights))
+                temperature = following
+                rungs.append(temperature)
+                walk = Walk(root_of(np.array([p.u for p in points]), w), 1.0)
+                points = [points[i] for i in _systematic(w, generator)]
+                points, acceptance = _move_all(
+                    likelihood, points, walk, count, (seed, 12, len(rungs)), temperature, pool
+                )
+                done.reach(int(100 * temperature))
+        timings["sample"] = time.perf_counter() - clock
+        meter.mark("predict")
+        mean = np.mean([p.u for p in points], axis=0)
+        theta = np.asarray(likelihood.prepare(mean)[1])
+        sd = spread(likelihood.replicates(theta, count, (seed, 6), 24))
+        kept = [points[c * draws : (c + 1) * draws] for c in range(chains)]
+        stats = {
+            "lp": np.array([[p.log_density for p in chain] for chain in kept]),
+            "acceptance_rate": acceptance.reshape(chains, draws),
+            "log_likelihood_estimate": np.array([[p.log_likelihood for p in chain] for chain in kept]),
+        }
+        about = {"particles": count, "proposal": "guided" if likelihood.filter.guided else "bootstrap",
+                 "log_likelihood_sd": sd, "acceptance_rate": float(acceptance.mean())}  # fmt: skip
+        options = {
+            "draws": draws,
+            "chains": chains,
+            "particles": particles,
+            "proposal": proposal,
+            "target_ess": target_ess,
+        }
+        return results(likelihood, "smc", kept, count, stats, seed=seed, options=options, about=about,
+                       notes=noisy(likelihood, theta, count, sd, (seed, 7)), timings=timings, keep_states=keep_states,
+                       progress=progress, meter=meter, attributes={"log_evidence": log_evidence, "temperatures": rungs,
+                                                      "independent_draws": True})  # fmt: skip
 
 
 def next_temperature(values: Floats, temperature: float, target: float) -> float:

@@ -24,7 +24,8 @@ from .innovations import Drawn
 from .printer import JaxPrinter
 
 if TYPE_CHECKING:
-    from .engines import Treatment
+    from sbmlang.emit.program.treatment import Treatment
+
     from .program import JaxProgram
 
 Numbers = Mapping[str, np.ndarray]

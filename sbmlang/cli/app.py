@@ -24,6 +24,11 @@ COMMANDS = (
     "run",
     "summary",
     "plot",
+    "view",
+    "compare",
+    "predict",
+    "sbc",
+    "recover",
     "compile",
     "explain",
     "cite",
@@ -73,7 +78,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """One command; everything a user can do wrong ends as a message and an exit code."""
-    from sbmlang.cli import fits, models, priors, simulate  # noqa: F401  (each registers its commands)
+    from sbmlang.cli import compare, fits, models, priors, simulate, studies  # noqa: F401  (each registers its commands)
     from sbmlang.cli.show import print_diagnostic
 
     try:

@@ -27,6 +27,7 @@ from sbmlang.errors import SbmError, error
 if TYPE_CHECKING:
     from xarray import DataTree
 
+TARGET = 0.8  # of the acceptance of nuts
 FitFile = Annotated[Path, typer.Argument(help="Results of sbm run (.nc).", metavar="FIT")]
 
 
@@ -41,7 +42,10 @@ def run(
     backend: BackendName = "jax",
     method: Annotated[
         str,
-        typer.Option(metavar="NAME", help="The inference method: auto, nuts, or pmmh and smc by particles."),
+        typer.Option(
+            metavar="NAME",
+            help="auto; of jax: nuts, or pmmh and smc by particles; of torch: flow, laplace, pathfinder.",
+        ),
     ] = "auto",
     states: Annotated[
         str,
@@ -67,7 +71,23 @@ def run(
     chains: Annotated[int, typer.Option(metavar="N", help="Number of chains.")] = 4,
     target_accept: Annotated[
         float, typer.Option(metavar="X", help="Raise it towards 1 against divergences.")
-    ] = 0.8,
+    ] = TARGET,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Of flow: spline (default), autoregressive, full-rank, mean-field."
+        ),
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option(metavar="N", help="Of flow: at most so many; by default until a plateau.")
+    ] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(metavar="S", help="Of flow: train for so many seconds at most.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of flow: keep the training in this file.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
     seed: Seed = 0,
     solver: Annotated[
         str, typer.Option(metavar="NAME", help="auto, explicit, implicit or exponential.")
@@ -77,7 +97,7 @@ def run(
         float, typer.Option(metavar="X", help="Absolute tolerance of the ODE solver, in units of the states.")
     ] = 1e-8,
 ) -> None:
-    """Fit the model to data: posterior draws by NUTS.
+    """Fit the model to data: posterior draws by NUTS, or with --backend torch by a normalizing flow.
 
     Shows progress, then the posterior with units and what the diagnostics say. An existing output file is
     replaced at the very end.
@@ -91,22 +111,37 @@ def run(
     for line in observed.describe():
         typer.echo(line)
     clock = time.perf_counter()
+    trained = {"family": family, "iterations": iterations, "time_limit": time_limit, "checkpoint": checkpoint,
+               "resume": resume or None}  # fmt: skip
+    sampled = {"warmup": warmup, "target_accept": target_accept, "sampler": sampler}
+    options = _of_method(
+        backend, method, states, sampled, {k: v for k, v in trained.items() if v is not None}
+    )
     with progress_bar() as progress:
         tree = program.infer(observed, method=method, draws=draws, chains=chains, seed=seed, progress=progress,
-                             **_of_method(method, states, warmup, target_accept, sampler))  # fmt: skip
+                             **options)  # fmt: skip
     save(tree, output)
     _summary(tree)
     typer.echo(f"{output}: {chains} x {draws} draws in {time.perf_counter() - clock:.0f} s")
 
 
 def _of_method(
-    method: str, states: str, warmup: int | None, target_accept: float, sampler: str | None
+    backend: str, method: str, states: str, sampled: dict[str, Any], trained: dict[str, Any]
 ) -> dict[str, Any]:
-    """The options that the method knows; those of others only when they were given."""
-    chosen: dict[str, Any] = {"warmup": warmup, "target_accept": target_accept}
+    """The options that the method knows; those of others only when they were given.
+
+    Raises ``SbmError`` E795 for an option of the torch backend's methods with another backend.
+    """
+    given = {k: v for k, v in sampled.items() if v is not None and not (k == "target_accept" and v == TARGET)}
+    if backend == "torch":
+        return given | trained
+    if trained:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in trained)
+        raise SbmError(error("E795", f"{names}: the methods of the {backend} backend train nothing",
+                             help="add --backend torch --method flow, or leave it away"))  # fmt: skip
     if method in ("pmmh", "smc") or (method == "auto" and states == "particle"):
-        chosen = {"warmup": warmup} if warmup is not None else {}
-    return chosen if sampler is None else chosen | {"sampler": sampler}
+        return {k: v for k, v in given.items() if k != "target_accept"}
+    return {"warmup": sampled["warmup"], "target_accept": sampled["target_accept"]} | given
 
 
 @app.command()
@@ -134,7 +169,7 @@ _COLUMNS = (
 
 
 def _summary(tree: DataTree) -> None:
-    from sbmlang.results import attributes, diagnose, rounded, summarise
+    from sbmlang.results import approximation_line, attributes, diagnose, rounded, summarise
 
     if "posterior" not in tree.children:
         raise SbmError(
@@ -167,11 +202,15 @@ def _summary(tree: DataTree) -> None:
     print_table(f"posterior of {tree.name or tree.attrs.get('model_name', '')}", _COLUMNS, rows)
     for note in attributes(tree).get("notes", []):
         typer.echo(f"{note}\n", err=True)
+    line = approximation_line(tree)
+    if line:
+        typer.echo(line)
     findings = diagnose(tree)
     for finding in findings:
         print_diagnostic(finding)
     if not findings:
-        typer.echo("diagnostics: all chains agree, nothing to worry about")
+        independent = attributes(tree).get("independent_draws")
+        typer.echo(f"diagnostics: {'' if independent else 'all chains agree, '}nothing to worry about")
 
 
 @app.command()

@@ -16,14 +16,15 @@ from sbmlang.cli.app import STOPPED
 from sbmlang.cli.show import number
 from sbmlang.protocols import Progress, ProgressCallback
 
-_STAGES = {"compile": "compiling", "warmup": "warming up", "sample": "sampling", "predict": "predicting"}
+_STAGES = {"compile": "compiling", "warmup": "warming up", "sample": "sampling", "predict": "predicting", "train": "training",
+           "replicate": "replicating"}  # fmt: skip
 
 
 @contextmanager
-def progress_bar() -> Iterator[ProgressCallback]:
+def progress_bar(stopped: str = STOPPED) -> Iterator[ProgressCallback]:
     """A bar for each stage with step size, leapfrogs, divergences; only its end when not on a terminal.
 
-    Ctrl-C in the block ends the process with exit code 130; nothing may be written in it.
+    Ctrl-C in the block ends the process with exit code 130; ``stopped`` is said then, so nothing else may be written in it.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -36,7 +37,7 @@ def progress_bar() -> Iterator[ProgressCallback]:
 
     def leave() -> None:
         console.show_cursor()
-        typer.echo(STOPPED, err=True)
+        typer.echo(stopped, err=True)
 
     with _stopped_by_ctrl_c(leave), Bar(*columns, details, console=console) as bar:
         tasks: dict[str, Any] = {}

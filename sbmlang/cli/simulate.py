@@ -60,7 +60,7 @@ def simulate(
     """
     model = loaded(file)
     require_output(output, ".nc", ".csv")
-    fixed = dict(_assignment(s) for s in sets or [])
+    fixed = dict(assignment(s) for s in sets or [])
     places = dataset(model, data, forcing, plan=True)
     program = model.compile(backend)
     _require_inside(program, fixed)
@@ -71,7 +71,7 @@ def simulate(
         draw(tree, plot, ["prior_fit"])
 
 
-def _assignment(text: str) -> tuple[str, float]:
+def assignment(text: str) -> tuple[str, float]:
     name, equals, value = text.partition("=")
     try:
         if not equals:

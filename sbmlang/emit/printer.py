@@ -140,15 +140,15 @@ class ArrayPrinter(AbstractPythonCodePrinter, ABC):
             return str(dim.first + index.position)
         first = dim.first + index.shift
         if ref.base in self.environment.rows:
-            return self._aligned(Value(f"({self.environment.rows[ref.base]} + {first})", (ROW,)))
+            return self._aligned(Value(self._counted(self.environment.rows[ref.base], first), (ROW,)))
         size = self.environment.sizes[ref.base]
-        return self._aligned(Value(f"({first} + {self.library}.arange({size}))", (ref.base,)))
+        return self._aligned(Value(f"({first} + {self._arange(size)})", (ref.base,)))
 
     def _print_Over(self, expr: Over) -> str:
         # Inside, the dim means the index of the reduction, also where an axis outside runs along the same dim.
         outside = ("" if axis == expr.dim else axis for axis in self.axes)
         inner = type(self)(self.environment, (*outside, expr.dim))
-        return f"{self.library}.{expr.op}({inner.doprint(expr.body)}, axis=-1)"
+        return f"{self.library}.{self._reduction(expr.op)}({inner.doprint(expr.body)}, axis=-1)"
 
     def _print_WindowValue(self, expr: sp.Expr) -> str:
         return self.environment.windows[str(expr.args[0])]
@@ -228,6 +228,18 @@ class ArrayPrinter(AbstractPythonCodePrinter, ABC):
         raise AttributeError(name)
 
     # what array libraries call differently
+    def _counted(self, rows: str, first: int) -> str:
+        """Code of the index variable at rows of positions counted from 0."""
+        return f"({rows} + {first})"
+
+    def _reduction(self, op: str) -> str:
+        """The function for sum, mean, max, min or prod over an axis."""
+        return op
+
+    def _arange(self, size: str) -> str:
+        """Code of 0, 1, ... up to a size."""
+        return f"{self.library}.arange({size})"
+
     @abstractmethod
     def _shifted(self, code: str, axis: int, shift: int, cyclic: bool) -> str:
         """Code of an array moved by ``shift`` members along an axis; at an end the last member stays."""

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sbmlang.results.approximation import approximation_line
     from sbmlang.results.diagnostics import diagnose
     from sbmlang.results.loo import LooRow, loo_findings, loo_table
     from sbmlang.results.plots import KINDS, figures, save_figures
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 _HOME = {
     "assemble": "tree", "attributes": "tree", "name_clashes": "tree", "plain": "tree",
     "save": "store", "open_fit": "store",
-    "diagnose": "diagnostics",
+    "diagnose": "diagnostics", "approximation_line": "approximation",
     "loo_table": "loo", "loo_findings": "loo", "LooRow": "loo",
     "summarise": "summary", "rounded": "summary", "SummaryRow": "summary",
     "figures": "plots", "save_figures": "plots", "KINDS": "plots",
 }  # fmt: skip
 
 __all__ = [
-    "KINDS", "LooRow", "SummaryRow", "assemble", "attributes", "diagnose", "figures", "loo_findings",
+    "KINDS", "LooRow", "SummaryRow", "approximation_line", "assemble", "attributes", "diagnose", "figures", "loo_findings",
     "loo_table", "name_clashes", "open_fit", "plain", "rounded", "save", "save_figures", "summarise",
 ]  # fmt: skip
 

@@ -59,8 +59,7 @@ def _channels(tree: xr.DataTree, group: str, kind: str) -> Iterator[tuple[str, F
     seen = tree["observed_data"].to_dataset() if "observed_data" in tree.children else xr.Dataset()
     for name, predicted in tree[group].to_dataset().data_vars.items():
         observed = seen[name].values if name in seen.data_vars else None
-        members = list(_members(predicted))
-        for suffix, page in pages(members):
+        for suffix, page in pages(list(members(predicted))):
             figure, cells = page_of(len(page))
             for axes, (title, rows) in zip(cells, page, strict=True):
                 _panel(axes, predicted, observed, rows)
@@ -76,7 +75,7 @@ def page_of(count: int) -> tuple[Figure, list[Axes]]:
     return panels(count, columns=columns, size=size, share=True)
 
 
-def _members(predicted: xr.DataArray) -> Iterator[tuple[str, np.ndarray]]:
+def members(predicted: xr.DataArray) -> Iterator[tuple[str, np.ndarray]]:
     """Title and rows of each member of a channel's index, in order of appearance."""
     dims = str(predicted.attrs.get("index", "")).split()
     keys = list(zip(*(predicted[f"{predicted.name}_{d}"].values for d in dims), strict=True))

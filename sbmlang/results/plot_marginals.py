@@ -50,13 +50,13 @@ def _before_and_after(axes: Axes, s: Scalar, prior: Scalar | None, truth: float 
             axes.plot(x, y, color=colour, lw=1.5, label=label)
     if truth is not None:
         axes.axvline(truth, color=TRUTH, lw=1.3, ls="--", label="truth")
-    axes.set_xlim(*_view(s.draws, prior.draws if prior else s.draws, truth))
+    axes.set_xlim(*visible(s.draws, prior.draws if prior else s.draws, truth))
     bare_y(axes)
     bound_ticks(axes, 4, None)
     axes.set_xlabel(axis_label(s.label, s.unit, s.doc))
 
 
-def _view(posterior: Floats, prior: Floats, truth: float | None) -> tuple[float, float]:
+def visible(posterior: Floats, prior: Floats, truth: float | None) -> tuple[float, float]:
     """The posterior and the bulk of the prior, but never so much prior that the posterior is a needle."""
     low, high = np.quantile(posterior, [0.001, 0.999])
     width = (high - low) or max(abs(high), 1.0)

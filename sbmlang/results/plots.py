@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from sbmlang.errors import Diagnostic, SbmError, did_you_mean, error
-from sbmlang.results import plot_chains, plot_fit, plot_marginals, plot_states
+from sbmlang.results import plot_chains, plot_fit, plot_forecast, plot_marginals, plot_states, plot_studies
 from sbmlang.results.plot_style import RC
 from sbmlang.results.scalars import moves, scalars
 from sbmlang.results.store import write_whole
@@ -45,6 +45,11 @@ KINDS: dict[str, Kind] = {
     "trace": Kind(plot_chains.trace, "posterior", "draws and ranks of each chain", parameters=1),
     "energy": Kind(plot_chains.energy, "sample_stats", "how well the sampler reaches the tails", "energy"),
     "prior_fit": Kind(plot_fit.prior_fit, "prior_predictive", "observations and what the prior predicts"),
+    "calibration": Kind(
+        plot_studies.calibration, "calibration", "ranks of true values among draws (sbm sbc)"
+    ),
+    "recovery": Kind(plot_studies.recovery, "recovery", "estimates against true values (sbm recover)"),
+    "forecast": Kind(plot_forecast.forecast, "forecast", "forecasts of each scenario (sbm predict)"),
 }
 FORMATS = ("png", "pdf", "svg")
 

@@ -87,3 +87,23 @@ def convergence(items: Sequence[Scalar]) -> Convergence:
     result.ess_tail[usable] = array_stats.ess(draws, method="tail", prob=(0.05, 0.95))
     result.mcse_mean[usable] = array_stats.mcse(draws, method="mean")
     return result
+
+
+FEWEST = 25  # draws below which the tail of weights cannot be judged
+
+
+def pareto_smoothed(log_ratios: Floats) -> tuple[Floats, float]:
+    """Importance weights (draw,) from log ratios (draw,), on the log scale with sum 1, and their Pareto k-hat
+    (infinite with fewer than 25 draws, minus infinite where the largest weights are equal).
+
+    ArviZ's ``psislw`` takes the log likelihoods of rows to leave out, that is minus the log ratios. Vehtari,
+    Simpson, Gelman, Yao & Gabry (2024), Journal of Machine Learning Research 25(72).
+    """
+    log_w, k = np.asarray(log_ratios, dtype=np.float64), -np.inf
+    if len(log_w) < FEWEST:
+        return log_w - np.logaddexp.reduce(log_w), np.inf
+    tail = np.sort(log_w)[-int(np.ceil(min(len(log_w) / 5, 3 * np.sqrt(len(log_w))))) :]
+    if np.ptp(tail) > 0:  # else the weights are bounded, and there is nothing to smooth
+        log_w, k = array_stats.psislw(-log_w)
+    top = log_w.max()
+    return log_w - top - np.log(np.exp(log_w - top).sum()), float(k)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -74,7 +75,8 @@ def assemble(
         "observed_data": frame.rows((), _present(data)),
         "constant_data": frame.constants(),
     }
-    root = xr.Dataset(attrs=_root_attributes(model, facts, attrs or {}))
+    about = {"labels": {d: list(members) for d, members in data.labels.items()}, **(attrs or {})}
+    root = xr.Dataset(attrs=_root_attributes(model, facts, about))
     filled = {name: group for name, group in groups.items() if group.variables}
     return xr.DataTree.from_dict({"/": root, **filled}, name=model.name)
 
@@ -175,6 +177,10 @@ class _Frame:
             variables[name] = xr.Variable(q.dims, values, _meaning(q))
         for name, channel in self.data.channels.items():
             coordinates |= self._row_coordinates(name, channel)
+            coordinates |= {  # no name of a model has a dot in it
+                f"{name}_start.{window}": self._times(f"{name}_row", start)
+                for window, start in channel.start.items()
+            }
         return self._with_coordinates(variables).assign_coords(coordinates)
 
     def _along(self, q: Quantity, values: np.ndarray, sample: tuple[str, ...]) -> xr.Variable:
@@ -284,8 +290,12 @@ def _netcdf_safe(value: object) -> tuple[str | int | float, bool]:
 
 
 def _versions(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
-    for package in packages:
-        try:
-            yield package, version(package)
-        except PackageNotFoundError:
-            yield package, "not installed"
+    return ((package, _version(package)) for package in packages)
+
+
+@cache  # asked once for each of the many fits of a study
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -180,3 +180,49 @@ def daily() -> Fit:
         "prior": {n: rng.normal(0, 3, 1000) for n in names},
     }
     return Fit(model("daily", parts, origin="2012-01-01"), data, groups, {})
+
+
+ROWS = 40
+
+
+def two_parameters(
+    seed: int,
+    *,
+    scale: tuple[float, float] = (1.0, 1.0),
+    shift: tuple[float, float] = (0.0, 0.0),
+    rho: float = 0.0,
+    bend: float = 0.0,
+    chains: int = 4,
+    draws: int = 500,
+    changes: dict | None = None,
+    attrs: dict | None = None,
+    text: str = "param a ~ Normal(0, 3)\nparam b ~ Normal(0, 3)\n",
+    values: np.ndarray | None = None,
+):
+    """A tree whose draws of (a, b) are independent standard normals, moved as asked; rows y ~ Normal(a, 1)."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(2, chains, draws))
+    b = rho * z[0] + np.sqrt(1 - rho**2) * z[1] + bend * (z[0] ** 2 - 1)
+    b /= np.sqrt(1 + 2 * bend**2)
+    a, b = (m + s * x for m, s, x in zip(shift, scale, (z[0], b), strict=True))
+    time = np.arange(1.0, ROWS + 1)
+    y = np.random.default_rng(99).normal(0, 1, ROWS) if values is None else values
+    data = Dataset({}, {}, {"y": Channel(time, y, {}, {})}, {}, {}, np.append(0.0, time))
+    made = replace(
+        model("pair", {"parameters": (parameter("a", "1", "first"), parameter("b", "1/day", "second")),
+                       "observations": (observation("y", "1", "measured"),)}), text=text)  # fmt: skip
+    groups = {
+        "posterior": {"a": a, "b": b},
+        "posterior_predictive": {"y": rng.normal(0, 1, (chains, draws, ROWS))},
+        "log_likelihood": {"y": -0.5 * (y - 0.1 * a[..., None]) ** 2 - 0.5 * np.log(2 * np.pi)},
+        "sample_stats": {"diverging": np.zeros((chains, draws), bool)},
+        "prior": {"a": 3 * rng.normal(size=1000), "b": 3 * rng.normal(size=1000)},
+        "attrs": {"backend": "jax", "method": "nuts", "seed": seed, **(attrs or {})},
+    }
+    return assemble(made, None, data, **{**groups, **(changes or {})})
+
+
+@pytest.fixture
+def pair():
+    """Makes fits of two parameters; see ``two_parameters``."""
+    return two_parameters

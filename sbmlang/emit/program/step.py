@@ -13,7 +13,7 @@ from sbmlang.ir import Law, Map, Ode, Sde, Stage, State, Wiener, bases
 
 from .context import split_lines, unit_comment
 from .layout import Layout, listed
-from .write_path import PathWriter
+from .path import PathWriter
 
 
 class StepWriter(PathWriter):
@@ -48,7 +48,7 @@ class StepWriter(PathWriter):
             name = self.python(state.name)
             if state.start is None:
                 code = self._code(self._inlined(state.init, Stage.PARAMETERS), env, axes)
-                code = f"jnp.asarray({code}, float)"
+                code = self.dialect.number(code)
             else:
                 code = f"draw({self._whole_law(state.start, env, axes, Stage.PARAMETERS)})"
             body.append(f"{name} = {code}{comment(state.doc, unit_comment(state))}")
@@ -86,14 +86,14 @@ class StepWriter(PathWriter):
 
     def _packed(self, codes: Sequence[str]) -> list[str]:
         if self.layout.is_flat:
-            return call("jnp.stack", [listed(codes)], "return ")
+            return call(f"{self.dialect.library}.stack", [listed(codes)], "return ")
         return self.layout.pack(codes)
 
     def _numbers(self, exprs: Sequence[sp.Expr], env: Environment) -> list[str]:
         """Code of each state's expression, an array also where it is a number."""
         codes = [self._code(e, env, a) for e, a in zip(exprs, self.layout.axes, strict=True)]
         return [
-            f"jnp.asarray({c}, float)" if bases(e) <= self.model.dims.keys() else c
+            self.dialect.number(c) if bases(e) <= self.model.dims.keys() else c
             for c, e in zip(codes, exprs, strict=True)
         ]
 
@@ -170,7 +170,9 @@ class StepWriter(PathWriter):
         code = "function"
         for k in range(len(self.batch) - 1, -1, -1):
             theta, inputs = self._axes_under(self.batch[k], self.batch[:k])
-            code = f"jax.vmap({code}, in_axes=({theta}, {inputs}, *(0 for _ in own)))"
+            code = (
+                f"{self.dialect.vmap}({code}, {self.dialect.in_axes}=({theta}, {inputs}, *(0 for _ in own)))"
+            )
         return code
 
     def named(self) -> Function:
@@ -179,15 +181,15 @@ class StepWriter(PathWriter):
                         tuple(split_lines(self._by_name())))  # fmt: skip
 
     def stepped_path(self) -> Function:
-        sizes = "".join(f"{self.sizes[d]}, " for d in self.batch)
         random = self.model.is_stochastic
         if random:
-            own = f"jax.random.split(key, ({sizes}))" if self.batch else "key"
+            source = self.dialect.randomness
+            each = self.dialect.split([self.sizes[d] for d in self.batch])
             body = [
-                "def member(p, inputs, key):",
-                '    return walk(start, step, p, inputs, data["steps"], key)',
+                f"def member({', '.join(['p', 'inputs', self.dialect.own][: 3 if each else 2])}):",
+                f'    return walk(start, step, p, inputs, data["steps"], {source})',
                 "",
-                f"values = members(member, c, data, {own})",
+                f"values = members(member, c, data{', ' if each else ''}{each})",
             ]
         else:
             body = [
@@ -196,10 +198,10 @@ class StepWriter(PathWriter):
                 "",
                 "values = members(member, c, data)",
             ]
-        body.append("return named(values), jnp.isfinite(values).all()")
+        body.append(f"return named(values), {self.dialect.library}.isfinite(values).all()")
         doc = 'The states at data["grid"] by name, each (time, *dims), and whether all are finite'
-        doc += ", drawn with a key." if random else "."
-        arguments = ("c", "data", "key") if random else ("c", "data")
+        doc += self.dialect.said_of_randomness if random else "."
+        arguments = ("c", "data", self.dialect.randomness) if random else ("c", "data")
         return Function("path", arguments, doc, self._sized(body))
 
 

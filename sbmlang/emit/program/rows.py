@@ -92,13 +92,13 @@ class RowWriter(Context):
         items = []
         for r in self.model.reports:
             axes = (TIME, *r.dims) if self._is_path(r) else r.dims
-            code = self._code(exprs[r.name], env, axes)
+            code = self._array(exprs[r.name], env, axes)
             shape = [
                 *(['data["grid"].shape[0]'] if self._is_path(r) else []),
                 *(self.sizes[d] for d in r.dims),
             ]
             if shape:
-                code = f"jnp.broadcast_to({code}, ({', '.join(shape)},))"
+                code = f"{self.dialect.library}.broadcast_to({code}, ({', '.join(shape)},))"
             items.append(f'"{r.name}": {code},{comment(r.doc, unit_comment(r))}')
         body = [*self._forcing_lines(exprs.values()), "return {", *("    " + i for i in items), "}"]
         return Function("reports", ("c", "s", "data"), "Derived quantities by name: (*dims), or (time, *dims) along the path.",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import sympy as sp
 
@@ -17,19 +17,22 @@ from sbmlang.ir.facts import Facts
 from sbmlang.ir.graph import names as names_of
 from sbmlang.ir.indexing import inline
 
+from .dialect import Dialect
 from .layout import Layout
-from .printer import JaxPrinter
 
 Method = Literal["explicit", "implicit", "exponential", "exponential pieces", "steps"]
 
-_RESERVED = (
-    "jax", "jnp", "special", "numpyro", "data", "p", "x", "c", "s", "u", "at", "rows", "inputs", "theta",
+RESERVED = (
+    "special", "data", "p", "x", "c", "s", "u", "at", "rows", "inputs", "theta",
     "values", "drift", "slopes", "path", "reports", "model", "parameters", "initial", "member", "solve", "matrix",
     "solve_linear", "solve_linear_pieces", "find_root", "forward_mode", "interpolate", "time_mean", "shifted",
     "family", "density", "constrain", "unconstrain", "log_prior", "log_likelihood", "log_density", "root", "out",
     "ok", "grid", "h", "w", "z", "draw", "noise", "step", "start", "walk", "follow", "euler", "milstein",
     "exponential", "members", "named", "member", "function", "own", "key", "along", "solve_member", "solution", "offset", "edges", "middle", "float", "len", "dict", "range",
 )  # fmt: skip
+
+
+_LITERAL = re.compile(r"[-+*/()\de. ]+")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Settings:
     max_steps: int
     adjoint: Literal["forward", "reverse"]
     reason: str
-    kernel: Literal["native", "jax"] = "jax"
+    kernel: str = ""
     kernel_reason: str = ""
 
 
@@ -53,9 +56,10 @@ class Context:
     model: Model
     facts: Facts
     settings: Settings
-    python: Names = field(default_factory=lambda: Names(_RESERVED))
+    dialect: ClassVar[Dialect]
 
     def __post_init__(self) -> None:
+        self.python = Names((*RESERVED, *self.dialect.reserved))
         self.states = self.model.states
         self.definitions = {n: d for d in self.model.definitions for n in names_of(d)}
         self.batch = tuple(d for d in self.facts.separable if self._can_map(d)) if self.states else ()
@@ -130,7 +134,7 @@ class Context:
 
     def _layout(self, items: Sequence[tuple[str, tuple[str, ...]]], batch: tuple[str, ...]) -> Layout:
         axes = tuple(tuple(d for d in dims if d not in batch) for _, dims in items)
-        return Layout(tuple(n for n, _ in items), axes, self.known)
+        return Layout(tuple(n for n, _ in items), axes, self.known, self.dialect)
 
     @property
     def sizes(self) -> dict[str, str]:
@@ -153,8 +157,13 @@ class Context:
         return Environment(values, self.model.dims, self.sizes, **options)
 
     def _code(self, expr: sp.Expr, env: Environment, axes: tuple[str, ...] = ()) -> str:
-        text: str = JaxPrinter(env, axes).doprint(expr)
+        text: str = self.dialect.printer(env, axes).doprint(expr)
         return text
+
+    def _array(self, expr: sp.Expr, env: Environment, axes: tuple[str, ...] = ()) -> str:
+        """Code of an expression under a name of its own, an array also where it is a plain number."""
+        code = self._code(expr, env, axes)
+        return self.dialect.constant(code) if _LITERAL.fullmatch(code) else code
 
     def _inlined(self, expr: sp.Expr, above: Stage) -> sp.Expr:
         """``expr`` with definitions of stages above ``above`` written out."""
@@ -171,17 +180,18 @@ class Context:
     def _argument(self, value: Any, env: Environment, axes: tuple[str, ...], above: Stage) -> str:
         if isinstance(value, tuple):
             items = [self._argument(v, env, (), above) for v in value]
-            return f"jnp.stack([{', '.join(f'jnp.asarray({i}, float)' for i in items)}], axis=-1)" if any(
-                not isinstance(v, tuple) and not v.is_number for v in value
-            ) else f"jnp.array([{', '.join(items)}])"  # fmt: skip
+            words = self.dialect
+            if any(not isinstance(v, tuple) and not v.is_number for v in value):
+                return f"{words.library}.stack([{', '.join(map(words.number, items))}], axis=-1)"
+            return f"{words.array}([{', '.join(items)}])"
         return self._code(self._inlined(value, above), env, axes)
 
     def _mapped(self, function: str, inputs: Sequence[str], batch: tuple[str, ...]) -> str:
-        """``jax.vmap`` of a function of one dict, nested over the batch dims, the first outermost."""
+        """``vmap`` of a function of one dict, nested over the batch dims, the first outermost."""
         code = f"({function})"
         for k in range(len(batch) - 1, -1, -1):
             axes = {n: self._axis_under(n, batch[k], batch[:k]) for n in inputs}
-            code = f"jax.vmap({code}, in_axes=({axes!r},))"
+            code = f"{self.dialect.vmap}({code}, {self.dialect.in_axes}=({axes!r},))"
         return code
 
     def _axis_under(self, name: str, dim: str, gone: tuple[str, ...]) -> int | None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from sbmlang.emit.code import Names, call
 
+from .dialect import Dialect
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -15,6 +17,7 @@ class Layout:
     names: tuple[str, ...]
     axes: tuple[tuple[str, ...], ...]
     sizes: Mapping[str, int]
+    dialect: Dialect
 
     def size(self, k: int) -> int:
         size = 1
@@ -58,14 +61,15 @@ class Layout:
         return "" if len(axes) == 1 else f".reshape({tuple(self.sizes[a] for a in axes)})"
 
     def pack(self, codes: Sequence[str]) -> list[str]:
+        words = self.dialect
         if self.is_flat:
-            return call("jnp.stack", [listed(codes)], "return ")
+            return call(f"{words.library}.stack", [listed(codes)], "return ")
         parts = [
-            f"jnp.array([{code}], float)" if not axes
-            else f"jnp.broadcast_to({code}, {tuple(self.sizes[a] for a in axes)}).ravel()"
+            words.reals(f"[{code}]") if not axes
+            else f"{words.library}.broadcast_to({code}, {tuple(self.sizes[a] for a in axes)}).ravel()"
             for code, axes in zip(codes, self.axes, strict=True)
         ]  # fmt: skip
-        return call("jnp.concatenate", [listed(parts)], "return ")
+        return call(words.concatenate, [listed(parts)], "return ")
 
 
 def listed(codes: Iterable[str]) -> str:

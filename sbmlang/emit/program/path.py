@@ -68,9 +68,9 @@ class PathWriter(Context):
     def initial(self) -> Function:
         env = self._member()
         inits = [self._inlined(s.init, Stage.PARAMETERS) for s in self.states]
-        codes = [self._code(e, env, a) for e, a in zip(inits, self.layout.axes, strict=True)]
+        codes = [self._array(e, env, a) for e, a in zip(inits, self.layout.axes, strict=True)]
         if self.layout.is_flat:
-            body = call("jnp.array", [listed(codes), "float"], "return ")
+            body = call(self.dialect.array, [listed(codes), *self.dialect.real], "return ")
         else:
             body = self.layout.pack(codes)
         names = ", ".join(s.name for s in self.states)
@@ -91,7 +91,7 @@ class PathWriter(Context):
             if isinstance(d, Definition) and d.name in needed and self.stage(d.name) > Stage.PARAMETERS:
                 axes = env.axes(d.dims)
                 body.append(
-                    f"{self.python(d.name)} = {self._code(d.expr, env, axes)}{comment(d.doc, unit_comment(d))}"
+                    f"{self.python(d.name)} = {self._array(d.expr, env, axes)}{comment(d.doc, unit_comment(d))}"
                 )
                 env = env.having(**{d.name: Value(self.python(d.name), axes)})
         return body, env
@@ -131,10 +131,10 @@ class PathWriter(Context):
         body = [*self.layout.unpack(self.python), *lines, *shared]
         if self.layout.is_flat:
             body += call(
-                "jnp.stack",
+                f"{self.dialect.library}.stack",
                 [
                     listed(
-                        f"jnp.asarray({c}, float)" if e.is_number else c
+                        self.dialect.number(c) if e.is_number else c
                         for c, e in zip(codes, reduced, strict=True)
                     )
                 ],
@@ -165,7 +165,7 @@ class PathWriter(Context):
             *self.layout.unpack(self.python),
             *lines,
             *shared,
-            f"return jnp.array({self._dense(codes)}, float)",
+            f"return {self.dialect.reals(self._dense(codes))}",
         ]
         return Function(
             "slopes",
@@ -193,8 +193,8 @@ class PathWriter(Context):
         matrix = dict(zip(entries, codes, strict=False))
         names = ", ".join(s.name for s in self.states)
         t = ("t",) if self.settings.method == "exponential pieces" else ()
-        body = [*lines, *shared, f"matrix = jnp.array({self._dense(matrix)}, float)",
-                f"offset = jnp.array({listed(codes[len(entries):])}, float)", "return matrix, offset"]  # fmt: skip
+        body = [*lines, *shared, f"matrix = {self.dialect.reals(self._dense(matrix))}",
+                f"offset = {self.dialect.reals(listed(codes[len(entries):]))}", "return matrix, offset"]  # fmt: skip
         return Function(
             "linear",
             (*t, "p", "inputs"),
@@ -211,7 +211,7 @@ class PathWriter(Context):
             if n in forcings:
                 inputs.append(f'"{n}": data["forcings"]["{n}"]')
             elif n in self.model.dims:
-                inputs.append(f'"{n}": jnp.asarray(data["members"]["{n}"]) + {self.model.dims[n].first}')
+                inputs.append(f'"{n}": {self.dialect.members(n)} + {self.model.dims[n].first}')
             else:
                 inputs.append(f'"{n}": c["{n}"]')
         return body + dict_lines("inputs = ", inputs)
@@ -248,7 +248,7 @@ class PathWriter(Context):
                 solution = [
                     f"edges = density.edges(T0, grid, {self._jumps('inputs')})",
                     "middle = 0.5*(edges[1:] + edges[:-1])",
-                    "matrices, offsets = jax.vmap(lambda t: linear(t, p, inputs))(middle)",
+                    f"matrices, offsets = {self.dialect.vmap}(lambda t: linear(t, p, inputs))(middle)",
                     "return solve_linear_pieces(matrices, offsets, initial(p, inputs), edges, grid)",
                 ]
             case _:
@@ -287,7 +287,9 @@ class PathWriter(Context):
             if f.name in names and f.interpolation in kinds
         ]
         if self.facts.jump_times:
-            parts.append(f"jnp.array([{', '.join(repr(float(t)) for t in self.facts.jump_times)}])")
+            parts.append(
+                f"{self.dialect.array}([{', '.join(repr(float(t)) for t in self.facts.jump_times)}])"
+            )
         return f"({', '.join(parts)}{',' if parts else ''})"
 
     def _all_members(self) -> str:
@@ -295,7 +297,7 @@ class PathWriter(Context):
         code = "solve_member" if self.has_steps else "member"
         for k in range(len(self.batch) - 1, -1, -1):
             theta, inputs = self._axes_under(self.batch[k], self.batch[:k])
-            code = f"jax.vmap({code}, in_axes=({theta}, {inputs}, None))"
+            code = f"{self.dialect.vmap}({code}, {self.dialect.in_axes}=({theta}, {inputs}, None))"
         return code
 
     def _axes_under(self, dim: str, gone: tuple[str, ...]) -> tuple[str, str]:
@@ -310,14 +312,14 @@ class PathWriter(Context):
 
     def _unstacked(self) -> list[str]:
         *lines, last = self._by_name()
-        return [*lines, f"{last}, jnp.isfinite(values).all()"]
+        return [*lines, f"{last}, {self.dialect.library}.isfinite(values).all()"]
 
     def _by_name(self) -> list[str]:
         """States by name from one array, axes in the declared order after time."""
         lines = []
         if self.batch:
             lines.append(
-                f"values = jnp.moveaxis(values, {len(self.batch)}, 0){comment('(time, ' + ', '.join(self.batch) + ', state)')}"
+                f"values = {self.dialect.moveaxis}(values, {len(self.batch)}, 0){comment('(time, ' + ', '.join(self.batch) + ', state)')}"
             )
         items = []
         for (_, name, axes, start, stop), state in zip(self.layout.places(), self.states, strict=True):
@@ -326,6 +328,6 @@ class PathWriter(Context):
                 code += f".reshape((*values.shape[:-1], {', '.join(str(self.known[a]) for a in axes)}))"
             have = (*self.batch, *axes)
             if have != state.dims:
-                code = f"jnp.transpose({code}, {(0, *(1 + have.index(d) for d in state.dims))})"
+                code = f"{self.dialect.transpose}({code}, {(0, *(1 + have.index(d) for d in state.dims))})"
             items.append(f'"{name}": {code},{comment(state.doc, unit_comment(state))}')
         return [*lines, "return {", *("    " + i for i in items), "}"]

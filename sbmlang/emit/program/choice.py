@@ -8,8 +8,9 @@ from sbmlang.errors import SbmError, did_you_mean, error
 from sbmlang.ir import Model
 from sbmlang.ir.facts import Facts
 
-from . import EXPONENTIAL_LIMIT
 from .context import Method
+
+EXPONENTIAL_LIMIT = 40  # states; beyond, dense matrix exponentials cost more than adaptive steps
 
 
 def choose_method(model: Model, facts: Facts, solver: str) -> tuple[Method, str]:

@@ -28,12 +28,12 @@ class ValueWriter(Context):
         for names in self._sampling_order():
             body += self._sample(names, env)
         listed = ", ".join(f'"{p.name}": {self.python(p.name)}' for p in m.parameters)
-        return Function("parameters", ("data",), "Draws every parameter from its prior.",
+        return Function("parameters", self.dialect.parameter_arguments, "Draws every parameter from its prior.",
                         self._sized((*body, *returned(listed))))  # fmt: skip
 
     def _sampling_order(self) -> list[tuple[str, ...]]:
         """Parameters (joint ones together) after those their priors name."""
-        groups = [(p.name,) for p in self.model.parameters if p.group is None]
+        groups: list[tuple[str, ...]] = [(p.name,) for p in self.model.parameters if p.group is None]
         groups += [j.members for j in self.model.joints]
         owner = {n: g for g in groups for n in g}
         done: list[tuple[str, ...]] = []
@@ -68,14 +68,14 @@ class ValueWriter(Context):
         code = self._law_code(law, env, dims, Stage.ONCE)
         if dims:
             shape = ", ".join(self.sizes[d] for d in dims) + ("," if len(dims) == 1 else "")
-            code += f".expand(({shape})).to_event({len(dims)})"
+            code = self.dialect.together(f"{code}.expand(({shape}))", len(dims))
         said = comment(first.doc, unit_comment(first))
         if not joint:
-            return [f'{self.python(first.name)} = numpyro.sample("{first.name}", {code}){said}']
+            return [f"{self.python(first.name)} = {self.dialect.drawn(first.name, code)}{said}"]
         site = first.group
-        lines = [f'{site}_ = numpyro.sample("{site}", {code})']
+        lines = [f"{site}_ = {self.dialect.drawn(str(site), code)}"]
         for k, name in enumerate(group):
-            lines.append(f'{self.python(name)} = numpyro.deterministic("{name}", {site}_[..., {k}])')
+            lines.append(f"{self.python(name)} = {self.dialect.part(name, f'{site}_[..., {k}]')}")
         return lines
 
     def values(self) -> Function:
@@ -94,7 +94,7 @@ class ValueWriter(Context):
             if isinstance(d, Root):
                 body += self._root_call(d, env)
             else:
-                code = self._full(self._code(d.expr, env, d.dims), d.expr, d.dims)
+                code = self._full(self._array(d.expr, env, d.dims), d.expr, d.dims)
                 body.append(f"{self.python(d.name)} = {code}{comment(d.doc, unit_comment(d))}")
             for name, dims in zip(names_of(d), dims_of(d), strict=True):
                 env = env.having(**{name: Value(self.python(name), dims)})
@@ -109,7 +109,7 @@ class ValueWriter(Context):
         if not dims or set(dims) <= {i.dim for r in refs(expr) for i in r.index if isinstance(i, Along)}:
             return code
         shape = ", ".join(self.sizes[d] for d in dims) + ("," if len(dims) == 1 else "")
-        return f"jnp.broadcast_to({code}, ({shape}))"
+        return f"{self.dialect.library}.broadcast_to({code}, ({shape}))"
 
     def _root_inputs(self, root: Root) -> list[str]:
         return sorted({b for e in root.residuals for b in bases(e)} - set(root.names))
@@ -152,7 +152,7 @@ class ValueWriter(Context):
             f'"{n}": {self._code(Ref(n, tuple(map(Along, self._dims_of(n)))), env, self._dims_of(n))}'
             for n in inputs
         )
-        solve = f"lambda p: find_root({equations}, jnp.array({start!r}), p, {{}}, positive={positive}).value"
+        solve = f"lambda p: find_root({equations}, {self.dialect.array}({start!r}), p, {{}}, positive={positive}).value"
         lines = [f"root = {self._mapped(solve, inputs, batch)}({{{given}}})"]
         for k, name, axes, first, last in layout.places():
             shape = tuple(self.known[a] for a in axes)

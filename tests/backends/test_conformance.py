@@ -1,0 +1,170 @@
+"""The laws that two backends keep together, over the examples and over every model of the corpus."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sbmlang as sbm
+from sbmlang.errors import SbmError
+from sbmlang.testing import conformance as law
+from sbmlang.testing.invented import filled, invented
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = {
+    "drug_elimination/model": ("concentration.csv",),
+    "forest_carbon/model": ("observations.csv", "sites.csv", "drivers.csv"),
+    "hidden_markov/model": ("quakes.csv",),
+    "incubation/model": ("respiration.csv",),
+    "lorenz63/model": ("x.csv",),
+    "lynx_hare/model": ("pelts.csv",),
+    "nile/model": ("flow.csv",),
+    "ricker/model": ("counts.csv",),
+    "scon/sawb_eca": ("sawb_eca.csv",),
+    "scon/scon_c": ("scon_c_t1000.csv",),
+    "scon/scon_ss": ("scon_ss_t5000.csv",),
+    "sir/cholera": ("cholera.csv",),
+    "sir/model": ("cases.csv",),
+    "soil_respiration/model": ("daily.csv",),
+    "stochastic_volatility/model": ("growth.csv",),
+}
+# A program cannot pick a parameter by the value of a state yet; its golden test is about the symbolic model.
+NOT_COMPILED = {"next_regimes"}
+CORPUS = sorted({p.stem for p in (ROOT / "tests" / "golden" / "good").glob("*.sbm")} - NOT_COMPILED)
+QUICK_EXAMPLES = {"nile/model", "hidden_markov/model", "scon/scon_c", "lynx_hare/model"}
+QUICK = {
+    "local_level",
+    "pool_exponential",
+    "window_past",
+    "switch_in_time",
+    "noise_shared",
+    "hierarchy_sites",
+    "heavy_tails",
+}
+NEITHER = {"bounds": "E716"}  # refused by both backends, with this code
+
+
+@cache
+def example(name):
+    folder, _, file = name.partition("/")
+    path = ROOT / "examples" / folder
+    model = sbm.load(path / f"{file}.sbm")
+    return model, sbm.read_data(model, *(path / table for table in EXAMPLES[name]))
+
+
+@cache
+def corpus(name):
+    """A model of the corpus, with data that its own torch program made up."""
+    model = sbm.load(ROOT / "tests" / "golden" / "good" / f"{name}.sbm")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plan = invented(model.ir, points=5)
+    program = model.compile("torch")
+    drawn = program.predict(program.prior_draws(plan, 1, 3), plan, seed=4, draws=1)["observations"]
+    return model, filled(plan, {n: v[0] for n, v in drawn.items()})
+
+
+def agree(model, data):
+    one, other = model.compile("jax"), model.compile("torch")
+    assert [(p.name, p.bijection) for p in one.parameters] == [
+        (p.name, p.bijection) for p in other.parameters
+    ]
+    if one.parameters:
+        law.priors_agree(one, other, data, draws=2)
+    samples_path = other.treatment is not None and not other.treatment.is_marginal
+    if one.parameters and not samples_path and any(len(c) for c in data.channels.values()):
+        law.densities_agree(one, other, data, draws=2)
+        law.batches_are_many_of_one(other, data, draws=2)
+
+
+def cases(names, quick):
+    return [n if n in quick else pytest.param(n, marks=pytest.mark.slow) for n in sorted(names)]
+
+
+def test_every_example_is_among_these():
+    found = {str(p.relative_to(ROOT / "examples"))[:-4] for p in (ROOT / "examples").rglob("*.sbm")}
+    assert found == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", cases(EXAMPLES, QUICK_EXAMPLES))
+def test_densities_of_examples_agree(name):
+    agree(*example(name))
+
+
+@pytest.mark.parametrize("name", cases(set(CORPUS) - set(NEITHER), QUICK))
+def test_densities_of_the_corpus_agree(name):
+    agree(*corpus(name))
+
+
+@pytest.mark.parametrize("name", NEITHER)
+def test_what_one_backend_refuses_the_other_refuses_too(name):
+    model = sbm.load(ROOT / "tests" / "golden" / "good" / f"{name}.sbm")
+    for backend in ("jax", "torch"):
+        with pytest.raises(SbmError, match=NEITHER[name]):
+            model.compile(backend)
+
+
+DECAY = """
+model decay
+time t [day] from 0 to 4 step 0.5
+param k [1/day] ~ LogNormal(median=0.3, sigma=0.3)
+param s [1/day^(1/2)] ~ LogNormal(median=0.1, sigma=0.3)
+state A [g]
+state B [g]
+d A/dt = -k*A
+d B/dt = k*A - 0.2 [1/day]*B
+noise A = s*A
+noise B = s*B
+init A = 3 [g]
+init B = 1 [g]
+observe seen [g] ~ Normal(A + B, 0.1 [g])
+"""
+
+
+def numbers_given(values):
+    """A ``draw`` that hands out given numbers, one after the other."""
+    rest = iter(values)
+    return lambda law: next(rest)
+
+
+@pytest.mark.parametrize("scheme", ["euler", "milstein"])
+def test_paths_are_the_same_when_fed_the_same_noise(scheme):
+    import jax.numpy as jnp
+
+    model = sbm.loads(DECAY.replace("step 0.5", f"step 0.5 scheme {scheme}"))
+    one, other = model.compile("jax", states="sampled"), model.compile("torch", states="sampled")
+    p = {"k": 0.4, "s": 0.2}
+    z = np.random.default_rng(1).normal(size=(8, 2))
+    paths = []
+    for program, array in ((one, jnp.asarray), (other, lambda x: torch.as_tensor(x, dtype=torch.float64))):
+        f = program.functions
+        values = {n: array(v) for n, v in p.items()}
+        draw = numbers_given([array(v) for v in z])
+        x = f.start(draw, values, {})
+        for k in range(len(z)):
+            x = f.step(array(0.5 * k), array(0.5), x, draw, values, {})
+        paths.append(np.asarray(x))
+    np.testing.assert_allclose(paths[1], paths[0], rtol=1e-12)
+
+
+def test_simulators_agree_in_their_moments():
+    model, data = corpus("local_level")
+    one, other = model.compile("jax"), model.compile("torch")
+    p = {n: np.asarray(v)[0] for n, v in one.prior_draws(data, 1, 0).items()}
+    law.simulators_agree(one, other, data, p, draws=2000)
+
+
+def test_a_wrong_program_is_found_out():
+    model, data = corpus("local_level")
+    one = model.compile("torch")
+    wrong = sbm.loads(
+        (ROOT / "tests/golden/good/local_level.sbm").read_text().replace("HalfNormal(100)", "HalfNormal(120)")
+    )
+    with pytest.raises(AssertionError):
+        law.priors_agree(one, wrong.compile("torch"), data)
+        law.densities_agree(one, wrong.compile("torch"), data)

@@ -92,7 +92,19 @@ DOORS = {
 ONLY = {"ir": "sympy"}
 
 # What neither `import sbmlang` nor `sbm check` may load.
-HEAVY = ["jax", "jaxlib", "numpyro", "torch", "pandas", "arviz*", "matplotlib", "numba", "sklearn", "jinja2", "plotly"]
+HEAVY = [
+    "jax",
+    "jaxlib",
+    "numpyro",
+    "torch",
+    "pandas",
+    "arviz*",
+    "matplotlib",
+    "numba",
+    "sklearn",
+    "jinja2",
+    "plotly",
+]
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from arviz_stats.base import array_stats
 from torch import Tensor
+
+from sbmlang.results.scalars import pareto_smoothed
 
 from .target import Target
 
-_SAME = 1e-6  # nats; weights that differ by less are equal
 GOOD_K = 0.7  # above, weighted means are not to be trusted however many draws there are
 
 
@@ -84,18 +84,11 @@ def weigh(proposal: Proposal, target: Target, count: int, generator: torch.Gener
 
 
 def smoothed(u: np.ndarray, log_q: np.ndarray, log_p: np.ndarray) -> Weighted:
-    """Draws with Pareto-smoothed weights; k is infinite where fewer than two draws have a density, and 0 where the
-    largest weights are all equal, so that there is no tail to fit."""
+    """Draws with Pareto-smoothed weights; k is infinite where too few draws have a density to fit a tail, and
+    minus infinite where the largest weights are all equal, so that there is none."""
     ratio = log_p - log_q
     usable = np.isfinite(ratio)
-    if usable.sum() < 2:
-        weight, k = (usable if usable.any() else np.ones(len(ratio))).astype(float), np.inf
-    else:
-        log_weight = np.where(usable, ratio, ratio[usable].min() - 700)
-        tail = int(np.ceil(min(0.2 * len(ratio), 3 * np.sqrt(len(ratio)))))
-        k = 0.0
-        if np.ptp(np.sort(log_weight)[-tail - 1 :]) > _SAME:
-            # ArviZ takes minus the log ratio, the log likelihood in PSIS-LOO.
-            log_weight, k = array_stats.psislw(-log_weight)
-        weight = np.where(usable, np.exp(log_weight - np.max(log_weight)), 0.0)
-    return Weighted(u, log_q, log_p, weight / weight.sum(), float(k))
+    if not usable.any():
+        return Weighted(u, log_q, log_p, np.full(len(ratio), 1 / len(ratio)), np.inf)
+    log_weight, k = pareto_smoothed(np.where(usable, ratio, ratio[usable].min() - 700))
+    return Weighted(u, log_q, log_p, np.where(usable, np.exp(log_weight), 0.0), k)

@@ -145,7 +145,11 @@ class TorchProgram:
         if isinstance(tree, Mapping):
             return {n: self._tensors(v) for n, v in tree.items()}
         whole = np.issubdtype(np.asarray(tree).dtype, np.integer)
-        return torch.as_tensor(np.array(tree), device=self.precision.device) if whole else self.precision.number(tree)
+        return (
+            torch.as_tensor(np.array(tree), device=self.precision.device)
+            if whole
+            else self.precision.number(tree)
+        )
 
     def _with_path(self, data: Dataset) -> Any:
         """``arrays`` with what drawing paths given the rows takes besides."""

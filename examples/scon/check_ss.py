@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from arviz_stats.base import array_stats
 
 import sbmlang as sbm
 from sbmlang.backends.jax.particles import ParticleLikelihood
+from sbmlang.results.scalars import pareto_smoothed
 
 HERE = Path(__file__).resolve().parent
 DRAWS, PARTICLES = 300, 4096
@@ -39,7 +39,7 @@ def main(fit: str) -> None:
         ]
     )
     noise = particles.replicates(particles.theta(each[0]), PARTICLES, (8,), 12).std(ddof=1)
-    smooth, k_hat = array_stats.psislw(log_weights)
+    smooth, k_hat = pareto_smoothed(log_weights)
     weights = np.exp(smooth - np.max(smooth))
     weights /= weights.sum()
     print(f"{DRAWS} draws, {PARTICLES} particles: log weights have sd {log_weights.std():.2f}, of it {noise:.2f} by the\n"

@@ -90,6 +90,7 @@ def convergence(items: Sequence[Scalar]) -> Convergence:
 
 
 FEWEST = 25  # draws below which the tail of weights cannot be judged
+SAME = 1e-6  # nats; weights that differ by less are equal
 
 
 def pareto_smoothed(log_ratios: Floats) -> tuple[Floats, float]:
@@ -103,7 +104,7 @@ def pareto_smoothed(log_ratios: Floats) -> tuple[Floats, float]:
     if len(log_w) < FEWEST:
         return log_w - np.logaddexp.reduce(log_w), np.inf
     tail = np.sort(log_w)[-int(np.ceil(min(len(log_w) / 5, 3 * np.sqrt(len(log_w))))) :]
-    if np.ptp(tail) > 0:  # else the weights are bounded, and there is nothing to smooth
+    if np.ptp(tail) > SAME:  # else the weights are bounded, and there is nothing to smooth
         log_w, k = array_stats.psislw(-log_w)
     top = log_w.max()
     return log_w - top - np.log(np.exp(log_w - top).sum()), float(k)

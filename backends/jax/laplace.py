@@ -35,10 +35,14 @@ def laplace(value_and_grad: ValueAndGrad, start: np.ndarray, *, steps: int = 500
     as a spread goes to zero), or the curvature there is not that of a maximum.
     """
 
+    worst = -np.inf
+
     def negative(u: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal worst
         value, slope = value_and_grad(jnp.asarray(u))
         if not np.isfinite(value) or not np.all(np.isfinite(slope)):
-            return 1e300, np.zeros_like(u)
+            return worst, np.zeros_like(u)  # a huge number would mislead the line search's interpolation
+        worst = max(worst, -float(value))
         return -float(value), -np.asarray(slope, float)
 
     options = {"maxiter": steps, "maxcor": 30, "ftol": 1e-13, "gtol": 1e-6}

@@ -57,10 +57,12 @@ def find_mode(target: Target, starts: np.ndarray, *, steps: int = 500) -> Gaussi
     None where there is no such mode: the climb does not end (a hierarchical density that grows without bound as a
     spread goes to zero), or the curvature there is not that of a maximum.
     """
-    negative = _negative(target)
     options = {"maxiter": steps, "maxcor": 30, "ftol": 1e-13, "gtol": 1e-6}
-    climbed = [minimize(negative, u, jac=True, method="L-BFGS-B", options=options) for u in starts[:CLIMBS]]
+    climbed = [
+        minimize(_negative(target), u, jac=True, method="L-BFGS-B", options=options) for u in starts[:CLIMBS]
+    ]
     u = min(climbed, key=lambda end: float(end.fun)).x
+    negative = _negative(target)
     for _ in range(8):
         covariance = _covariance(target, u)
         if covariance is None:
@@ -76,10 +78,14 @@ def find_mode(target: Target, starts: np.ndarray, *, steps: int = 500) -> Gaussi
 def _negative(target: Target) -> Any:
     """Minus the log density with its gradient, of one vector, as scipy takes it."""
 
+    worst = -np.inf
+
     def negative(u: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal worst
         value, slope = target.value_and_grad(torch.from_numpy(np.array(u))[None])
         if not torch.isfinite(value[0]):
-            return 1e300, np.zeros_like(u)
+            return worst, np.zeros_like(u)  # a huge number would mislead the line search's interpolation
+        worst = max(worst, -float(value[0]))
         return -float(value[0]), -slope[0].numpy().astype(float)
 
     return negative

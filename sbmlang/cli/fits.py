@@ -69,6 +69,12 @@ def run(
         ),
     ] = None,
     chains: Annotated[int, typer.Option(metavar="N", help="Number of chains.")] = 4,
+    whiten: Annotated[
+        bool | None,
+        typer.Option(
+            help="Start nuts at the mode and move on the scale of the curvature there; default: where states are integrated out."
+        ),
+    ] = None,
     target_accept: Annotated[
         float, typer.Option(metavar="X", help="Raise it towards 1 against divergences.")
     ] = TARGET,
@@ -113,7 +119,7 @@ def run(
     clock = time.perf_counter()
     trained = {"family": family, "iterations": iterations, "time_limit": time_limit, "checkpoint": checkpoint,
                "resume": resume or None}  # fmt: skip
-    sampled = {"warmup": warmup, "target_accept": target_accept, "sampler": sampler}
+    sampled = {"warmup": warmup, "target_accept": target_accept, "sampler": sampler, "whiten": whiten}
     options = _of_method(
         backend, method, states, sampled, {k: v for k, v in trained.items() if v is not None}
     )
@@ -140,7 +146,7 @@ def _of_method(
         raise SbmError(error("E795", f"{names}: the methods of the {backend} backend train nothing",
                              help="add --backend torch --method flow, or leave it away"))  # fmt: skip
     if method in ("pmmh", "smc") or (method == "auto" and states == "particle"):
-        return {k: v for k, v in given.items() if k != "target_accept"}
+        return {k: v for k, v in given.items() if k not in ("target_accept", "whiten")}
     return {"warmup": sampled["warmup"], "target_accept": sampled["target_accept"]} | given
 
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from .program import JaxProgram
 
 METHODS = ("nuts", "pmmh", "smc")
-LATER = ("flow", "laplace", "npe", "diffusion")
+BY_TORCH = ("flow", "laplace", "pathfinder")
+LATER = ("npe", "diffusion")
 
 
 def method_of(program: JaxProgram, method: str) -> Callable[..., Any]:
@@ -26,6 +27,11 @@ def method_of(program: JaxProgram, method: str) -> Callable[..., Any]:
         raise NotYet(
             error("E707", f"method '{method}' is not in this version of sbmlang", help="use method='nuts'")
         )
+    if method in BY_TORCH:
+        raise SbmError(
+            error("E707", f"the jax backend has no method '{method}'",
+                  help=f"the torch backend has it: model.compile('torch'), sbm run --backend torch --method {method}")
+        )  # fmt: skip
     if method not in METHODS:
         raise SbmError(
             error("E707", f"the jax backend has no method '{method}'",

@@ -34,9 +34,7 @@ EXAMPLES = {
     "soil_respiration/model": ("daily.csv",),
     "stochastic_volatility/model": ("growth.csv",),
 }
-# A program cannot pick a parameter by the value of a state yet; its golden test is about the symbolic model.
-NOT_COMPILED = {"next_regimes"}
-CORPUS = sorted({p.stem for p in (ROOT / "tests" / "golden" / "good").glob("*.sbm")} - NOT_COMPILED)
+CORPUS = sorted({p.stem for p in (ROOT / "tests" / "golden" / "good").glob("*.sbm")})
 QUICK_EXAMPLES = {"nile/model", "hidden_markov/model", "scon/scon_c", "lynx_hare/model"}
 QUICK = {
     "local_level",

@@ -179,6 +179,8 @@ class Context:
 
     def _argument(self, value: Any, env: Environment, axes: tuple[str, ...], above: Stage) -> str:
         if isinstance(value, tuple):
+            if axes and _varies(value):  # members of their own along the axes: the family lines them up
+                return f"[{', '.join(self._argument(v, env, axes, above) for v in value)}]"
             items = [self._argument(v, env, (), above) for v in value]
             words = self.dialect
             if any(not isinstance(v, tuple) and not v.is_number for v in value):
@@ -216,6 +218,13 @@ def dims_of(d: Definition | Root) -> tuple[tuple[str, ...], ...]:
 def unit_comment(q: Quantity) -> str:
     """The unit as a comment shows it: nothing for a plain number."""
     return f"[{q.unit}]" if str(q.unit) != "1" else ""
+
+
+def _varies(value: Any) -> bool:
+    """Whether any entry of a vector or matrix runs along an index."""
+    if isinstance(value, tuple):
+        return any(map(_varies, value))
+    return any(isinstance(i, Along) for r in refs(value) for i in r.index)
 
 
 def mapped_argument(value: Any, change: Any) -> Any:

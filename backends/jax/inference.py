@@ -59,7 +59,7 @@ def run_nuts(
     otherwise ``dense_mass`` adapts a full mass matrix (default: when the dimension is small).
     ``sampler="nutpie"`` takes nutpie's NUTS with its low-rank metric. ``keep_states`` stores the posterior of
     the whole path (default: unless it is very large). Raises ``SbmError`` E712 for counts that make no sense,
-    E71x when no chain can start, E755 for a sampler that is not there.
+    E718 where ``whiten`` is asked for and there is no mode, E71x when no chain can start, E755 for a sampler that is not there.
 
     Hoffman & Gelman (2014), Journal of Machine Learning Research 15, 1593-1623; Phan, Pradhan & Jankowiak
     (2019), arXiv:1912.11554 (numpyro).
@@ -173,6 +173,13 @@ def _begin(
         found = laplace(value_and_grad, best)
         if found is not None:
             return Begin(found.positions(chains, seed), found.mode, found.root)
+        if whiten:
+            raise SbmError(
+                error("E718", "the climb to the mode found none with the curvature of a maximum",
+                      help=("leave whiten away: chains then start in different places and learn their scale in warm-up",
+                            "in a differential equation a smaller rtol makes the density smoother",
+                            "write a member of a hierarchy as typical*exp(spread*z) with z ~ Normal(0, 1)"))
+            )  # fmt: skip
     first = warm_start(value_and_grad, starts, chains=chains, seed=seed)
     return Begin(first.positions, first.positions[0], None, first.inverse_mass)
 

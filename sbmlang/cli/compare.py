@@ -119,7 +119,7 @@ def view(
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open a browser window.")] = True,
     port: Annotated[int, typer.Option(metavar="N", help="The port of the page; 0: a free one.")] = 0,
 ) -> None:
-    """Look at a fit in a browser: interactive figures, without a network."""
+    """Look at a fit in a browser, without a network."""
     from sbmlang.results import open_fit
     from sbmlang.results.store import write_whole
     from sbmlang.results.view import view as page_of

@@ -103,8 +103,9 @@ def run(
         float, typer.Option(metavar="X", help="Absolute tolerance of the ODE solver, in units of the states.")
     ] = 1e-8,
 ) -> None:
-    """Fit the model to data: posterior draws by NUTS, or with --backend torch by a normalizing flow.
+    """Fit the model to data, by NUTS or a normalizing flow.
 
+    Flows, Laplace and Pathfinder are methods of --backend torch, everything else of jax.
     Shows progress, then the posterior with units and what the diagnostics say. An existing output file is
     replaced at the very end.
     """

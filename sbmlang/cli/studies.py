@@ -70,9 +70,9 @@ def sbc(
     seed: Seed = 0,
     plot: PlotFolder = None,
 ) -> None:  # fmt: skip
-    """Check an engine: are its posteriors those of the model? (simulation-based calibration)
+    """Check an engine: are its posteriors those of the model?
 
-    Parameters are drawn from the prior, data simulated at them on the times, members and gaps of --data (or the model's
+    Simulation-based calibration: parameters are drawn from the prior, data simulated at them on the times, members and gaps of --data (or the model's
     own), and fitted; true values must lie evenly among the draws. A study that was stopped goes on where it was.
     """
     from sbmlang.studies import sbc as calibrate

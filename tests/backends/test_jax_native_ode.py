@@ -19,6 +19,7 @@ from sbmlang.backends.jax import native, native_ode
 from sbmlang.data.empty import empty
 from sbmlang.errors import InternalError
 from sbmlang.ir.symbols import Ref
+from sbmlang.kernels import paths
 from sbmlang.kernels.dynamics import Forcing, OdeSystem
 
 jax.config.update("jax_enable_x64", True)
@@ -142,7 +143,7 @@ def test_the_sweep_back_gives_the_same_gradients(path, monkeypatch, way):
 
 
 def test_large_systems_are_swept_back(monkeypatch):
-    monkeypatch.setattr(native_ode, "MANY", 3)
+    monkeypatch.setattr(paths, "MANY", 3)
     made = []
     monkeypatch.setattr(native_ode, "_swept", lambda dynamics: made.append("swept"))
     monkeypatch.setattr(native_ode, "_carried", lambda dynamics, method: made.append("carried"))
@@ -212,7 +213,7 @@ def test_code_that_takes_minutes_to_compile_must_be_asked_for(monkeypatch):
 
 
 def test_without_numba_there_is_plain_jax(monkeypatch):
-    monkeypatch.setattr(native_ode, "find_spec", lambda name: None)
+    monkeypatch.setattr(paths, "find_spec", lambda name: None)
     program = sbm.loads(DECAY.format(more="^2"), "decay").compile("jax")
     assert program.settings.kernel == "jax" and "numba" in program.settings.kernel_reason
     data = empty(program.model, np.array([5.0]), observe=True)

@@ -21,7 +21,7 @@ def main(fit: str) -> None:
     posterior = sbm.open_fit(fit)["posterior"].to_dataset().stack(sample=("chain", "draw"))
     chosen = np.linspace(0, posterior.sizes["sample"] - 1, DRAWS).astype(int)
     params = {p.name: np.moveaxis(posterior[p.name].values, -1, 0)[chosen] for p in model.ir.parameters}
-    program = model.compile("jax", rtol=1e-4, atol=1e-2)
+    program = model.compile("jax", rtol=1e-6, atol=1e-3)
     predicted = program.simulate(later, draws=DRAWS, params=params, seed=1)["prior_predictive"]
     seen = pd.read_csv(HERE / "observations.csv")
     print(

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sbmlang.driver import Model, load, loads, read_data
+    from sbmlang.driver import Model, load, loads, read_data, read_sites
     from sbmlang.errors import Diagnostic, NotYet, SbmError
     from sbmlang.results import open_fit, save
+    from sbmlang.runs import Runs, open_runs, simulate_runs
     from sbmlang.studies.comparison import compare
 
 __version__ = "0.1.0"
@@ -28,7 +29,8 @@ if (_root / "pyproject.toml").is_file():
 
 _HOMES = {
     "Model": "sbmlang.driver", "load": "sbmlang.driver", "loads": "sbmlang.driver",
-    "read_data": "sbmlang.driver", "compare": "sbmlang.studies.comparison", "open_fit": "sbmlang.results", "save": "sbmlang.results",
+    "read_data": "sbmlang.driver", "read_sites": "sbmlang.driver", "compare": "sbmlang.studies.comparison", "open_fit": "sbmlang.results", "save": "sbmlang.results",
+    "Runs": "sbmlang.runs", "simulate_runs": "sbmlang.runs", "open_runs": "sbmlang.runs",
     "Diagnostic": "sbmlang.errors", "NotYet": "sbmlang.errors", "SbmError": "sbmlang.errors",
 }  # fmt: skip
 
@@ -36,13 +38,17 @@ __all__ = [
     "Diagnostic",
     "Model",
     "NotYet",
+    "Runs",
     "SbmError",
     "compare",
     "load",
     "loads",
     "open_fit",
+    "open_runs",
     "read_data",
+    "read_sites",
     "save",
+    "simulate_runs",
 ]
 
 

@@ -18,6 +18,8 @@ from sbmlang.syntax import parse, parse_unit
 if TYPE_CHECKING:
     from sbmlang import ir
     from sbmlang.data.dataset import Dataset
+    from sbmlang.data.run_table import RunTable
+    from sbmlang.data.sites import Sites
     from sbmlang.ir.facts import Facts
 
 
@@ -186,3 +188,24 @@ def read_data(model: Model, *tables: Any, forcing: Any = None) -> Dataset:
     from sbmlang.data.read import read_data as read
 
     return read(model.ir, *tables, forcing=forcing, parse_unit=model.parse_unit)
+
+
+def read_run_table(model: Model, path: str | Path | None = None, *, simulator: str | None = None) -> RunTable:
+    """The runs of the model's simulator, out of ``path`` or the table that its statement names.
+
+    Units in headers are converted to the declared ones. Raises ``SbmError`` E601 to E612, E640, E846.
+    """
+    from sbmlang.data.run_table import read_run_table as read
+
+    return read(model.ir, simulator, path, model.parse_unit)
+
+
+def read_sites(model: Model, *tables: Any, by: str, forcing: Any = None) -> Sites:
+    """One data set for each value of the column ``by``, by that name: many sites that are fitted one by one.
+
+    Tables are as for ``read_data``; one without the column serves all sites. Raises ``SbmError`` E601 to E608, E856,
+    E857; sites that cannot be used are in ``left_out`` of the result, with the reason.
+    """
+    from sbmlang.data.sites import read_sites as read
+
+    return read(model.ir, *tables, by=by, forcing=forcing, parse_unit=model.parse_unit)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from xarray import DataTree
 
     from sbmlang.data.dataset import Dataset
@@ -100,3 +102,46 @@ class Backend(Protocol):
     methods: tuple[str, ...]
 
     def compile(self, model: Model, facts: Facts, **options: Any) -> Program: ...
+
+
+class Network(Protocol):
+    """A trained network: the posterior of one model for any data set of the designs it was trained for."""
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What it was trained on and how that ended, in plain values."""
+        ...
+
+    @property
+    def designs(self) -> tuple[Dataset, ...]:
+        """Some of the data sets, without values, that it was trained for."""
+        ...
+
+    def describe(self) -> tuple[str, ...]: ...
+    def posterior(
+        self, data: Dataset, draws: int = 1000, correct: str = "auto", seed: int = 0, **options: Any
+    ) -> DataTree: ...
+    def table(
+        self,
+        sites: Mapping[str, Dataset],
+        draws: int = 1000,
+        correct: str = "auto",
+        seed: int = 0,
+        **options: Any,
+    ) -> DataTree: ...
+    def save(self, path: str | Path) -> Path: ...
+
+
+@runtime_checkable
+class Amortizing(Protocol):
+    """A program that can train networks and take them from files."""
+
+    def amortize(self, method: str = "npe", **options: Any) -> Network: ...
+    def load_network(self, path: str | Path) -> Network: ...
+
+
+@runtime_checkable
+class Networks(Protocol):
+    """A backend that can say which model the network in a file belongs to: text, path, name and method."""
+
+    def read_network(self, path: str | Path) -> Mapping[str, Any]: ...

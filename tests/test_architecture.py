@@ -19,7 +19,7 @@ MODEL = ROOT / "examples" / "incubation" / "model.sbm"
 
 TEXT = "__version__ source errors codes "
 MODELS = TEXT + "library ir "
-TOOLS = MODELS + "passes emit kernels data citations protocols results "
+TOOLS = MODELS + "passes emit kernels data external citations protocols results "
 ALL = TOOLS + "registry syntax check driver studies "
 
 # A room is a package or a module of sbmlang, or one backend; "sbmlang" is what __init__ itself defines, and
@@ -41,6 +41,7 @@ ARROWS = {
     "passes": MODELS,
     "emit": MODELS + "passes",  # what is shared by generated programs asks facts how members are coupled
     "data": MODELS,
+    "external": MODELS + "data",  # the only room that runs what a model file names
     "kernels": MODELS + "passes emit data",
     "citations": MODELS,
     "protocols": MODELS + "data",
@@ -48,12 +49,16 @@ ARROWS = {
     "results": MODELS + "data citations protocols",
     "driver": TOOLS + "registry syntax check",
     "studies": TOOLS + "driver",  # a fit is compiled again from its text
-    "sbmlang": ALL,
-    "testing": ALL + "sbmlang",
-    "cli": ALL + "sbmlang",
+    "runs": TOOLS + "studies driver",  # dask as in studies; a model is compiled in every process
+    "studies.amortized": TOOLS + "studies runs",  # checks of networks, on simulations that they have not seen
+    "emulation": TOOLS + "registry driver runs",
+    "sbmlang": ALL + "runs emulation",
+    "testing": ALL + "runs emulation sbmlang",
+    "cli": ALL + "runs emulation sbmlang",
     "__main__": "cli",
     "backends": "",
-    "backends.*": TOOLS,
+    "backends.*": TOOLS
+    + "runs registry",  # what a network cannot answer is asked of another backend, by its name
 }
 
 # Libraries that enter through certain rooms only. Imports for type checkers load nothing and are free.
@@ -61,16 +66,17 @@ DOORS = {
     "lark": "syntax",
     "pint": "library",
     "pandas": "data results",
-    "xarray": "data results studies backends.*",
+    "xarray": "data results studies runs emulation backends.*",
     "arviz*": "results",
     "matplotlib": "results",
-    "sklearn": "results",
+    "sklearn": "results emulation",
     "jinja2": "results",
     "plotly": "results",
     "typer": "cli",
     "rich": "cli",
     "numba": "kernels",
     "llvmlite": "kernels",
+    "zarr": "runs",
     "dask": "studies",
     "distributed": "studies",
     "nutpie": "backends.jax",

@@ -28,23 +28,28 @@ NOT_RUN = {
         "needs a sampler's run that went wrong",
     ),
     **dict.fromkeys(["W721", "W722"], "needs draws of a stiff model that fail"),
+    **dict.fromkeys(["W880", "W881"], "needs a fit on an emulator; tests/emulation runs one"),
     "E823": "needs an installation without dask",
     "E824": "needs seconds of waiting for a scheduler that is not there",
     "E832": "needs a sampled path of a model without a filter",
     "E833": "needs a fit with forcings",
     **dict.fromkeys(["W820", "W821", "W822"], "needs an engine that fails"),
     **dict.fromkeys(["W830", "W831"], "needs a fit by another engine"),
+    "E854": "needs an installation without zarr",
     "E805": "needs an installation without the packages of comparisons",
     "E808": "needs a port that is taken",
     **dict.fromkeys(
         ["W793", "W795", "W796", "W797", "W799"], "needs an approximation of a posterior that went wrong"
     ),
+    **dict.fromkeys(["E890", "E891", "E892"], "needs a trained network"),
+    **dict.fromkeys(["W861", "W863"], "needs a network that is far from a posterior"),
     "W740": "needs a home folder that cannot be written",
     **dict.fromkeys(["W741", "W742"], "needs an installation whose parts do not fit"),
 }
 # Of these, what no test can provoke at all.
 NEVER_PROVOKED = {"E717", "W721", "W722"}
 SLOW = {
+    *("E884", "E887", "E889", "W882"),
     *("E821", "E830", "E831", "E835"),
     *("E801", "E802", "E803", "E804", "E806", "E807", "W801", "W802", "W803"),
     "E760",
@@ -61,7 +66,7 @@ SLOW = {
 }  # their mended examples sample a posterior
 
 # A code that cannot come without another.
-NEVER_ALONE = {"E119": ["E103"]}
+NEVER_ALONE = {"E119": ["E103"], "E857": ["E640"]}
 _LITERAL = re.compile(r'"([EW]\d{3})"')
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from sbmlang.errors import NotYet, SbmError, did_you_mean, error
@@ -27,6 +28,10 @@ class Backend:
     differential equations: ``solver`` ("auto", "explicit", "implicit", "exponential"); ``rtol``, ``atol`` (state
     units), ``max_steps``; ``adjoint`` ("auto", "forward", "reverse"). For both: ``kernel`` ("auto", "native",
     "jax").
+
+    For simulators: ``allow_external`` lets functions and commands that the file names run, a command for at most
+    ``external_timeout`` seconds; ``simulators`` gives functions in their place (see ``external.Outside``);
+    ``outputs(p, data)`` computes all outputs {name: (*dims)} of one parameter set in JAX, as an emulator does.
     """
 
     name = "jax"
@@ -45,9 +50,14 @@ class Backend:
         atol: float = 1e-8,
         max_steps: int = 4_000,
         adjoint: Literal["auto", "forward", "reverse"] = "auto",
+        allow_external: bool = False,
+        simulators: Mapping[str, Any] | None = None,
+        external_timeout: float = 3600.0,
+        outputs: Callable[..., Any] | None = None,
         **unknown: Any,
     ) -> JaxProgram:
         from sbmlang.emit.program.treatment import with_step
+        from sbmlang.external import Outside
 
         from .program import JaxProgram
 
@@ -56,7 +66,8 @@ class Backend:
                 raise NotYet(error("E716", f"the jax backend cannot restrict the path to the bounds of '{state.name}'",
                                    *([state.span] if state.span else []),
                                    help="leave 'enforced' away: the results then report how often the path leaves its bounds"))  # fmt: skip
-        known = ("states", "kernel", "step", "solver", "rtol", "atol", "max_steps", "adjoint")
+        known = ("states", "kernel", "step", "solver", "rtol", "atol", "max_steps", "adjoint",
+                 "allow_external", "simulators", "external_timeout", "outputs")  # fmt: skip
         for name in unknown:
             raise SbmError(
                 error(
@@ -71,7 +82,9 @@ class Backend:
             model, facts = with_step(model, step)
         return JaxProgram.build(
             model, facts, solver=solver, rtol=rtol, atol=atol, max_steps=max_steps, adjoint=adjoint,
-            states=states, kernel=kernel,
+            states=states, kernel=kernel, outputs=outputs,
+            outside=Outside.of(model, allow_external=allow_external, simulators=simulators,
+                               external_timeout=external_timeout, computed=outputs is not None),
         )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 from numpyro import handlers
 
 from .bijections import Bijection, bijection, simplex
@@ -170,10 +171,16 @@ def _observed(model: Any, p: Any, data: Any, joints: Any) -> tuple[dict[str, jax
     trace = _trace(model, p, data, joints)
     seen = {n: s for n, s in trace.items() if s["type"] == "sample" and s["is_observed"]}
     solved = seen.pop("solved")["fn"].log_factor == 0
+    seen.pop("simulated", None)
     terms = {
         n: jnp.broadcast_to(log_density(s["fn"], s["value"]), jnp.shape(s["value"])) for n, s in seen.items()
     }
     return terms, solved
+
+
+def exactly(value: Any) -> dist.Distribution:
+    """The value itself: log density 0 there and -inf elsewhere. What is random about it is told by its simulator."""
+    return dist.Delta(value)
 
 
 def jumps(times: Sequence[Any]) -> jax.Array:

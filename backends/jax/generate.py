@@ -74,6 +74,7 @@ class Generator(FilterWriter, ModuleWriter):
             "p = parameters(data)",
             "c = values(p, data)",
             *self._path_of_model(),
+            *self._simulated(),
             f"for name, law in {{{laws}}}.items():",
             '    rows = data["channels"][name]',
             '    if len(rows["at"]):',
@@ -82,6 +83,19 @@ class Generator(FilterWriter, ModuleWriter):
         )
         return Function("model", ("data", "observed=True"),
                         "The numpyro model; with observed=False the observations are drawn too.", body)  # fmt: skip
+
+    @property
+    def _has_density(self) -> bool:
+        return any(s.density is not None for s in self.model.simulators)
+
+    @property
+    def _and_simulated(self) -> str:
+        return " + simulated(values(p, data), data)" if self._has_density else ""
+
+    def _simulated(self) -> tuple[str, ...]:
+        if not self._has_density:
+            return ()
+        return ("if observed:", '    numpyro.factor("simulated", simulated(c, data))')
 
     @property
     def _seen(self) -> str:
@@ -110,7 +124,7 @@ class Generator(FilterWriter, ModuleWriter):
                                   ("return log_marginal(values(p, data), data)",))  # fmt: skip
         else:
             likelihood = Function("log_likelihood", ("p", "data"), "Log likelihood of all channels; -inf where the path cannot be solved.",
-                                  ("return density.log_likelihood(model, p, data, JOINTS)",))  # fmt: skip
+                                  (f"return density.log_likelihood(model, p, data, JOINTS){self._and_simulated}",))  # fmt: skip
         functions = [
             self.numpyro_model(),
             Function("constrain", ("u", "data"), "Parameters (declared units) from the unconstrained vector, and log |Jacobian|.",

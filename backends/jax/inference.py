@@ -221,7 +221,7 @@ def _results(program: JaxProgram, data: Dataset, u: np.ndarray, stats: Any, seed
     else:
         posterior = _given(program, data, flat, seed, keep)
     p, pointwise = posterior["parameters"], posterior["rows"]
-    prior = program.predict(as_numpy(candidates), data, seed=seed + 2, states=False)
+    prior = program.predictive(as_numpy(candidates), data, seed=seed + 2, states=False)
     solved = prior["ok"]
 
     def shaped(values: Any) -> Any:
@@ -261,13 +261,16 @@ def _results(program: JaxProgram, data: Dataset, u: np.ndarray, stats: Any, seed
 def _given(program: JaxProgram, data: Dataset, u: np.ndarray, seed: int, keep: bool) -> Any:
     """``program.posterior`` where the path follows from the parameters."""
     arrays, f = program.arrays(data), program.functions
+    exact = {
+        o.name for o in program.model.observations if o.exactly is not None
+    }  # told by one density together
 
     def one(v: Any) -> Any:
         p, _ = f.constrain(v, arrays)
-        return p, density.pointwise(f.model, p, arrays, f.JOINTS)
+        return p, {n: r for n, r in density.pointwise(f.model, p, arrays, f.JOINTS).items() if n not in exact}
 
     p, rows = in_batches(one, (u,), len(u))
-    return program.predict(p, data, seed=seed + 1, states=keep) | {"parameters": p, "rows": rows}
+    return program.predictive(p, data, seed=seed + 1, states=keep) | {"parameters": p, "rows": rows}
 
 
 def _bias(program: JaxProgram, data: Dataset, p: Any, seed: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from types import MappingProxyType, SimpleNamespace
@@ -20,11 +20,13 @@ from numpyro import handlers
 from sbmlang.data.dataset import Dataset
 from sbmlang.data.empty import empty
 from sbmlang.data.origin import path_made
+from sbmlang.data.outputs import observed_outputs
 from sbmlang.data.schedule import path_steps, schedule
 from sbmlang.emit.program.choice import choose_method, with_stiffness
 from sbmlang.emit.program.context import Settings
 from sbmlang.emit.program.treatment import Treatment, treatment
 from sbmlang.errors import Diagnostic, SbmError, did_you_mean, error
+from sbmlang.external import Outside
 from sbmlang.ir import Model, Ode, Sde, Stage
 from sbmlang.ir.facts import Facts
 from sbmlang.passes.discretise import discretise
@@ -67,10 +69,12 @@ class JaxProgram:
     functions: SimpleNamespace
     treatment: Treatment | None = None
     marginal: Marginal | None = None
+    outside: Outside = field(default_factory=Outside)
 
     @staticmethod
     def build(model: Model, facts: Facts, *, solver: str, rtol: float, atol: float, max_steps: int,
-              adjoint: str, states: str = "auto", kernel: str = "auto") -> JaxProgram:  # fmt: skip
+              adjoint: str, states: str = "auto", kernel: str = "auto", outside: Outside | None = None,
+              outputs: Callable[..., Any] | None = None) -> JaxProgram:  # fmt: skip
         chosen = treatment(model, facts, states)
         if model.states and not isinstance(model.dynamics, Ode):
             return _stepped(model, facts, chosen, kernel)
@@ -85,8 +89,11 @@ class JaxProgram:
             settings, adjoint=mode, kernel="jax" if native is None else "native", kernel_reason=why
         )
         text = str(Generator(model, facts, settings).module())
-        given = {} if native is None else {"NATIVE": native}
-        return JaxProgram(model, facts, settings, text, _loaded(text, model.name, given))
+        given: dict[str, Any] = {} if native is None else {"NATIVE": native}
+        if outputs is not None:
+            given["OUTPUTS"] = outputs
+        outside = outside or Outside(computed=outputs is not None)
+        return JaxProgram(model, facts, settings, text, _loaded(text, model.name, given), outside=outside)
 
     @property
     def solver(self) -> str:
@@ -138,6 +145,8 @@ class JaxProgram:
                 for n, s in arrays["forcings"].items()
             },
         }
+        if self.facts.likelihood and not self.outside.computed and _is_complete(self.model, data):
+            arrays["outputs"] = {n: jnp.asarray(v) for n, v in observed_outputs(self.model, data).items()}
         if self.facts.step is None:
             return arrays
         steps = path_steps(self.facts.step, self.model, data)
@@ -194,9 +203,9 @@ class JaxProgram:
 
         Stochastic states are integrated out; raises ``SbmError`` E758 where the engine does not do that.
         """
+        self._require_density(data)
         if self.treatment is None:
             return self.functions.log_likelihood(self._complete(params), self.arrays(data))
-        no_density(self)
         return self._log_likelihood(self._complete(params), self.arrays(data))
 
     @cached_property
@@ -205,7 +214,7 @@ class JaxProgram:
 
     def log_density(self, u: Any, data: Dataset) -> jax.Array:
         """Log posterior density of the unconstrained vector (dimension,), Jacobian included."""
-        no_density(self)
+        self._require_density(data)
         return self.functions.log_density(jnp.asarray(u, float), self.arrays(data))
 
     def value_and_grad(self, data: Dataset) -> Callable[[Any], tuple[jax.Array, jax.Array]]:
@@ -213,7 +222,7 @@ class JaxProgram:
 
         With stochastic states, other data of the same shapes compile nothing anew.
         """
-        no_density(self)
+        self._require_density(data)
         if self.treatment is None:
             arrays = self.arrays(data)
             return jax.jit(jax.value_and_grad(lambda u: self.functions.log_density(u, arrays)))
@@ -223,6 +232,12 @@ class JaxProgram:
     @cached_property
     def _value_and_grad(self) -> Any:
         return jax.jit(jax.value_and_grad(self.functions.log_density))
+
+    def _require_density(self, data: Dataset | Mapping[str, Any]) -> None:
+        no_density(self)
+        self.outside.require_likelihood(self.model, self.facts)
+        if self.model.simulators and not self.outside.computed and isinstance(data, Dataset):
+            observed_outputs(self.model, data)
 
     @cached_property
     def whitened_density(self) -> Callable[..., jax.Array]:
@@ -236,6 +251,8 @@ class JaxProgram:
 
     def notes(self, data: Dataset) -> tuple[Diagnostic, ...]:
         """What results must say about the program and how data lie on the path's steps."""
+        if self.model.simulators:
+            return self.outside.silence(self.model)
         if self.treatment is None or self.facts.step is None:
             return ()
         return (*self.treatment.notes, *path_steps(self.facts.step, self.model, data).notes)
@@ -277,7 +294,8 @@ class JaxProgram:
         ``data`` gives the times, members, forcings and covariates (by default the model's own time range
         with a row per member and time). ``params`` fixes some or all parameters: each (*dims), or (draw, *dims);
         the others are drawn from the prior. The result has groups ``prior`` (parameters, states, reports)
-        and ``prior_predictive``. Raises ``SbmError`` E720 for a draw whose path cannot be solved.
+        and ``prior_predictive``; with simulators their outputs in ``prior`` too. Raises ``SbmError`` E720 for a draw
+        whose path cannot be solved, E840 to E843 and E847 for simulators (see ``outputs``).
         """
         from sbmlang.results import assemble
 
@@ -290,8 +308,13 @@ class JaxProgram:
                 )
             p[name] = jnp.broadcast_to(jnp.asarray(value, float), p[name].shape)
         out = self.predict(p, data, seed=seed + 1, draws=draws)
-        self._require_solved(out["ok"], p, data, seed + 1)
-        extra = {**p, **{k: v for k, v in out["reports"].items() if not self._along_time(k)}}
+        if not self.model.simulators:
+            self._require_solved(out["ok"], p, data, seed + 1)
+        extra = {
+            **p,
+            **out["outputs"],
+            **{k: v for k, v in out["reports"].items() if not self._along_time(k)},
+        }
         return assemble(
             self.model, self.facts, data,
             prior={**as_numpy(extra), **as_numpy(out["states"]), **as_numpy({k: v for k, v in out["reports"].items() if self._along_time(k)})},
@@ -309,6 +332,7 @@ class JaxProgram:
         draws: int = 1,
         given_rows: bool = False,
         observe: Dataset | None = None,
+        outputs: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """States, reports and drawn observations for many draws: ``params`` (draw, *dims) each.
 
@@ -316,23 +340,59 @@ class JaxProgram:
         (where the program integrates states out). Observations are drawn at the rows of ``data``, or at those of
         ``observe``, a data set with the same grid: rows to be predicted from the others.
 
+        Simulators are run for all draws at once, unless ``outputs`` {name: (draw, *dims)} gives what they give.
+
         Returns ``{"states": {name: (draw, time, *dims)}, "reports": ..., "observations": {channel: (draw,
-        row)}, "ok": (draw,)}``; a draw with ok False has NaN paths. ``draws`` counts where no parameter does.
+        row)}, "outputs": {name: (draw, *dims)}, "ok": (draw,)}``; a draw with ok False has NaN paths. ``draws`` counts
+        where no parameter does. Raises ``SbmError`` as ``outputs`` does.
         """
+        draws = len(next(iter(params.values()))) if params else draws
+        simulated = self.outside.at(self.model, params, outputs, draws, seed)
+        found = self._predict(params, simulated, data, seed, states, draws, given_rows, observe)
+        return found | {"ok": self.outside.came_back(simulated, found["ok"])}
+
+    def predictive(
+        self, params: Params, data: Dataset, *, seed: int = 0, states: bool = True
+    ) -> dict[str, Any]:
+        """``predict`` for results, without observations where a simulator cannot be run (see ``notes``)."""
+        draws = len(next(iter(params.values())))
+        simulated = self.outside.at(self.model, params, None, draws, seed, must=False)
+        found = self._predict(params, simulated, data, seed, states, draws, False, None)
+        if not self.can_predict:
+            return found | {"observations": {}}
+        return found | {"ok": self.outside.came_back(simulated, found["ok"])}
+
+    def outputs(self, params: Params, *, seed: int = 0) -> dict[str, np.ndarray]:
+        """What the model's simulators give for parameters (n, *dims) by name: {name: (n, *dims)}, declared units.
+
+        Raises ``SbmError``: E840 (it may not be run), E841 (it is not there), E842 (it failed), E843 (its answer does
+        not fit), E847 (it is a table).
+        """
+        return self.outside.outputs(self.model, params, seed)
+
+    @property
+    def can_predict(self) -> bool:
+        """Whether observations can be drawn at new parameters: always, but for simulators that cannot be run."""
+        return self.outside.computed or self.outside.refusal(self.model) is None
+
+    def _predict(self, params: Params, simulated: Mapping[str, Any], data: Dataset, seed: int, states: bool, draws: int,
+                 given_rows: bool, observe: Dataset | None) -> dict[str, Any]:  # fmt: skip
         f = self.functions
 
-        def one(key: Any, p: Params, both: Any) -> dict[str, Any]:
+        def one(key: Any, p: Params, simulated: Any, both: Any) -> dict[str, Any]:
             arrays, rows = both
+            arrays = arrays | {"outputs": simulated} if simulated else arrays
             c = f.values(p, arrays)
             s, ok = self._path(c, arrays, self._path_key(key), given_rows)
             drawn, derived = self.given_path(c, s, rows, key)
             return {"states": s if states else {}, "reports": derived, "observations": drawn, "ok": ok}
 
-        draws = len(next(iter(params.values()))) if params else draws
         keys = jax.random.split(jax.random.PRNGKey(seed), draws)
         arrays = self._with_path(data) if given_rows else self.arrays(data)
         both = (arrays, arrays if observe is None else self.arrays(observe))
-        return self._of_draws(("predict", states, given_rows), one, (keys, dict(params)), draws, both)
+        own = (keys, {n: np.asarray(v) for n, v in params.items()}, dict(simulated))
+        found = self._of_draws(("predict", states, given_rows), one, own, draws, both)
+        return found | {"outputs": dict(simulated)}
 
     def _of_draws(self, name: tuple[Any, ...], one: Any, arguments: Any, draws: int, arrays: Any) -> Any:
         """``one(*arguments, arrays)`` of many draws; with stochastic states other data compile nothing anew."""
@@ -464,6 +524,15 @@ class JaxProgram:
             **({"engine": self.treatment.attributes()} if self.treatment else {}),
             "versions": {"jax": jax.__version__, "numpyro": numpyro.__version__},
         }  # fmt: skip
+
+
+def _is_complete(model: Model, data: Dataset) -> bool:
+    """Whether every output that the density needs is there."""
+    try:
+        observed_outputs(model, data)
+    except SbmError:
+        return False
+    return True
 
 
 def _finite(states: Mapping[str, Any]) -> jax.Array:

@@ -110,7 +110,7 @@ class Fit:
         self.meter.mark("predict")
         self.say("predict", 0, 1)
         found = self._posterior(weighted, picks, self._keeps_states(keep_states))
-        prior = self.program.predict(self.prior, self.data, seed=self.seed + 3, states=False)
+        prior = self.program.predictive(self.prior, self.data, seed=self.seed + 3, states=False)
         self.meter.count("gradients", self.target.gradients)
         self.meter.count("simulations", self.target.evaluations)
         self.meter.mark("other")

@@ -17,6 +17,12 @@ from torch import Tensor
 
 from .bijections import Bijection, bijection, simplex
 from .distributions import Families, Law, log_density
+from .laws import Exactly as exactly
+
+__all__ = [
+    "Unknown", "constrain", "dimension", "edges", "exactly", "jumps", "log_likelihood", "log_prior", "pointwise",
+    "unconstrain",
+]  # fmt: skip
 
 End = float | None | Callable[[Mapping[str, Any]], Tensor]
 

@@ -95,8 +95,12 @@ class Generator(ModuleWriter):
             return Function("log_likelihood", ("p", "data"), "Log density of all rows, the path integrated out.",
                             ("return log_marginal(values(p, data), data)",))  # fmt: skip
         path = "s, ok = path(c, data)" if self.states else "s, ok = {}, torch.tensor(True)"
+        simulated = (
+            " + simulated(c, data)" if any(s.density is not None for s in self.model.simulators) else ""
+        )
         return Function("log_likelihood", ("p", "data"), "Log likelihood of all channels; -inf where the path cannot be solved.",
-                        ("c = values(p, data)", path, "return density.log_likelihood(laws(), c, s, ok, data)"))  # fmt: skip
+                        ("c = values(p, data)", path,
+                         f"return density.log_likelihood(laws(), c, s, ok, data){simulated}"))  # fmt: skip
 
 
 def _used(names: Sequence[str], text: str) -> list[str]:

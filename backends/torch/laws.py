@@ -64,6 +64,19 @@ class OwnLaw(dist.Distribution):
         return torch.rand(shape, dtype=first.dtype, device=first.device)
 
 
+class Exactly(OwnLaw):
+    """The value itself: log density 0 there and -inf elsewhere. What is random about it is told by its simulator."""
+
+    names = ("value",)
+    support = constraints.real
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return torch.where(x == self.value, 0.0, -torch.inf)
+
+    def _drawn(self, shape: tuple[int, ...]) -> Tensor:
+        return self.value.expand(shape)
+
+
 class TruncatedNormal(OwnLaw):
     """Normal(mu, sigma) on lower..upper, accurate far in a tail; a bound may be infinite."""
 

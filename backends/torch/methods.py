@@ -44,6 +44,26 @@ METHODS: dict[str, Method] = {
     "pathfinder": Method(
         "Gaussians along the way to the mode (multi-path Pathfinder)", "pathfinder:run_pathfinder"
     ),
+    "npe": Method(
+        "a spline flow trained on simulations, corrected by the declared density",
+        "amortized.infer:run_npe",
+        "amortized.infer:run_npe",
+    ),
+    "diffusion": Method(
+        "a conditional denoiser trained on simulations",
+        "amortized.infer:run_diffusion",
+        "amortized.infer:run_diffusion",
+    ),
+    "flow-matching": Method(
+        "a velocity field trained on simulations",
+        "amortized.infer:run_flow_matching",
+        "amortized.infer:run_flow_matching",
+    ),
+    "dbuq": Method(
+        "a direct generator for the data at hand, from weighted prior pairs",
+        "amortized.dbuq:run_dbuq",
+        "amortized.dbuq:run_dbuq",
+    ),
 }
 DEFAULT = "flow"
 

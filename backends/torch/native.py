@@ -24,7 +24,14 @@ class Given:
     content: tuple[Any, ...]
 
 
-def log_marginal(kernel: Kernel, theta: Tensor, given: Given) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class Each:
+    """What a kernel takes for each of many data sets: ``theta`` has as many blocks of rows, in the same order."""
+
+    contents: tuple[tuple[Any, ...], ...]
+
+
+def log_marginal(kernel: Kernel, theta: Tensor, given: Given | Each) -> Tensor:
     """Log density of the rows of each member, (b,), of ``theta`` (b, P), by a native kernel.
 
     -inf where the recursion fails. First derivatives by ``theta`` only, and none are computed under ``torch.no_grad``.
@@ -37,9 +44,16 @@ class _Marginal(torch.autograd.Function):
     """Value and gradient together; the backward pass multiplies with what is there."""
 
     @staticmethod
-    def forward(theta: Tensor, kernel: Kernel, given: Given, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    def forward(
+        theta: Tensor, kernel: Kernel, given: Given | Each, with_gradient: bool
+    ) -> tuple[Tensor, Tensor]:
         rows = as_numpy(theta)
-        if with_gradient:
+        if isinstance(given, Each):
+            pairs = zip(np.split(rows, len(given.contents)), given.contents, strict=True)
+            total, gradient = map(
+                np.concatenate, zip(*(kernel.value_and_grad(*p)[:2] for p in pairs), strict=True)
+            )
+        elif with_gradient:
             total, gradient, _ = kernel.value_and_grad(rows, given.content)
         else:  # values alone
             total, gradient = kernel.value(rows, given.content)[0], np.zeros_like(rows)
@@ -57,7 +71,7 @@ class _Marginal(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: Any, theta: Tensor, kernel: Kernel, given: Given, with_gradient: bool
+        info: Any, in_dims: Any, theta: Tensor, kernel: Kernel, given: Given | Each, with_gradient: bool
     ) -> Any:
         whole = theta.movedim(in_dims[0], 0)
         total, gradient = _Marginal.apply(whole.reshape(-1, whole.shape[-1]), kernel, given, with_gradient)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from types import SimpleNamespace
@@ -18,11 +18,13 @@ from torch import Tensor
 from sbmlang.data.dataset import Dataset
 from sbmlang.data.empty import empty
 from sbmlang.data.origin import path_made
+from sbmlang.data.outputs import observed_outputs
 from sbmlang.data.schedule import path_steps, schedule
 from sbmlang.emit.program.choice import choose_method, with_stiffness
 from sbmlang.emit.program.context import Settings
 from sbmlang.emit.program.treatment import Treatment, treatment
 from sbmlang.errors import Diagnostic, SbmError, did_you_mean, error
+from sbmlang.external import Outside
 from sbmlang.ir import Model, Ode, Sde, Stage
 from sbmlang.ir.facts import Facts
 from sbmlang.passes.discretise import discretise
@@ -39,7 +41,11 @@ from .marginal import Marginal
 from .methods import method_of, samples_path
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from xarray import DataTree
+
+    from .amortized.network import Amortized
 
 Params = Mapping[str, Any]
 _serial = count(1)
@@ -62,11 +68,13 @@ class TorchProgram:
     precision: Precision
     treatment: Treatment | None = None
     marginal: Marginal | None = None
+    outside: Outside = field(default_factory=Outside)
 
     @staticmethod
     def build(model: Model, facts: Facts, *, states: str = "auto", kernel: str = "auto", solver: str = "auto",
               rtol: float = 1e-6, atol: float = 1e-8, max_steps: int = 4_000, dtype: str = "float64",
-              device: str = "cpu") -> TorchProgram:  # fmt: skip
+              device: str = "cpu", outside: Outside | None = None,
+              outputs: Callable[..., Any] | None = None) -> TorchProgram:  # fmt: skip
         """Compiles; see ``Backend.compile`` for the options."""
         precision = Precision(getattr(torch, dtype), device)
         chosen = treatment(model, facts, states)
@@ -79,8 +87,11 @@ class TorchProgram:
         settings = Settings(method, rtol, atol, max_steps, "reverse", reason, "torch")
         native, why = native_path(_writer(model, facts, settings, None, precision), kernel)
         settings = replace(settings, kernel="torch" if native is None else "native", kernel_reason=why)
-        given = {} if native is None else {"NATIVE": native}
-        return _loaded(model, facts, settings, None, None, precision, given)
+        given: dict[str, Any] = {} if native is None else {"NATIVE": native}
+        if outputs is not None:
+            given["OUTPUTS"] = outputs
+        found = _loaded(model, facts, settings, None, None, precision, given)
+        return replace(found, outside=outside or Outside(computed=outputs is not None))
 
     @property
     def solver(self) -> str:
@@ -130,6 +141,8 @@ class TorchProgram:
                 n: points(kinds[n], s["time"], s["value"], self.precision) for n, s in series.items()
             }
         }
+        if self.facts.likelihood and not self.outside.computed and _is_complete(self.model, data):
+            arrays["outputs"] = self._tensors(observed_outputs(self.model, data))
         if self.facts.step is None:
             return arrays
         steps = path_steps(self.facts.step, self.model, data)
@@ -215,7 +228,7 @@ class TorchProgram:
 
         Stochastic states are integrated out; raises ``SbmError`` E758 where the engine does not do that.
         """
-        self._require_density()
+        self._require_density(data)
         arrays = self.arrays(data)
         return self._of_params(lambda p: self.functions.log_likelihood(p, arrays), params)
 
@@ -224,14 +237,14 @@ class TorchProgram:
 
         Differentiable once in u; all leading axes go through the path, or the native kernel, together.
         """
-        self._require_density()
+        self._require_density(data)
         arrays = self.arrays(data)
         total: Tensor = _batched(lambda u: self.functions.log_density(u, arrays), self.precision.number(u))
         return total
 
     def value_and_grad(self, data: Dataset) -> Callable[[Any], tuple[Tensor, Tensor]]:
         """``log_density`` (...) with its gradient (..., dimension)."""
-        self._require_density()
+        self._require_density(data)
 
         def both(u: Any) -> tuple[Tensor, Tensor]:
             at = self.precision.number(u).detach().requires_grad_()
@@ -241,7 +254,10 @@ class TorchProgram:
 
         return both
 
-    def _require_density(self) -> None:
+    def _require_density(self, data: Dataset | Mapping[str, Any]) -> None:
+        self.outside.require_likelihood(self.model, self.facts)
+        if self.model.simulators and not self.outside.computed and isinstance(data, Dataset):
+            observed_outputs(self.model, data)
         if samples_path(self):
             assert self.treatment is not None
             raise SbmError(
@@ -253,6 +269,8 @@ class TorchProgram:
 
     def notes(self, data: Dataset) -> tuple[Diagnostic, ...]:
         """What results must say about the program and how data lie on the path's steps."""
+        if self.model.simulators:
+            return self.outside.silence(self.model)
         if self.treatment is None or self.facts.step is None:
             return ()
         return (*self.treatment.notes, *path_steps(self.facts.step, self.model, data).notes)
@@ -297,7 +315,8 @@ class TorchProgram:
         ``data`` gives the times, members, forcings and covariates (by default the model's own time range
         with a row per member and time). ``params`` fixes some or all parameters: each (*dims), or (draw, *dims);
         the others are drawn from the prior. The result has groups ``prior`` (parameters, states, reports)
-        and ``prior_predictive``. Raises ``SbmError`` E720 for a draw whose path cannot be solved.
+        and ``prior_predictive``; with simulators their outputs in ``prior`` too. Raises ``SbmError`` E720 for a draw
+        whose path cannot be solved, E840 to E843 and E847 for simulators (see ``outputs``).
         """
         from sbmlang.results import assemble
 
@@ -310,12 +329,13 @@ class TorchProgram:
                 )
             p[name] = self.precision.number(value).expand(p[name].shape)
         out = self.predict(p, data, seed=seed + 1, draws=draws)
-        self._require_solved(out["ok"], p, data)
+        if not self.model.simulators:
+            self._require_solved(out["ok"], p, data)
         once = {k: v for k, v in out["reports"].items() if not self._along_time(k)}
         along = {k: v for k, v in out["reports"].items() if self._along_time(k)}
         return assemble(
             self.model, self.facts, data,
-            prior={**as_numpy(p), **once, **out["states"], **along},
+            prior={**as_numpy(p), **out["outputs"], **once, **out["states"], **along},
             prior_predictive=out["observations"],
             attrs=self._attributes("simulate", seed, {"draws": draws}) | {"path_made": path_made(self.model) or ""},
         )  # fmt: skip
@@ -330,6 +350,7 @@ class TorchProgram:
         draws: int = 1,
         given_rows: bool = False,
         observe: Dataset | None = None,
+        outputs: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """States, reports and drawn observations for many draws: ``params`` (draw, *dims) each.
 
@@ -337,46 +358,104 @@ class TorchProgram:
         (where the program integrates states out). Observations are drawn at the rows of ``data``, or at those of
         ``observe``, a data set with the same grid: rows to be predicted from the others.
 
+        Simulators are run for all draws at once, unless ``outputs`` {name: (draw, *dims)} gives what they give.
+
         Returns ``{"states": {name: (draw, time, *dims)}, "reports": ..., "observations": {channel: (draw,
-        row)}, "ok": (draw,)}``, numpy arrays; a draw with ok False has NaN paths. ``draws`` counts where no
-        parameter does.
+        row)}, "outputs": {name: (draw, *dims)}, "ok": (draw,)}``, numpy arrays; a draw with ok False has NaN paths or outputs.
+        ``draws`` counts where no parameter does. Raises ``SbmError`` as ``outputs`` does.
         """
         p = {n: self.precision.number(v) for n, v in params.items()}
         draws = len(next(iter(p.values()))) if p else draws
+        simulated = self.outside.at(self.model, as_numpy(p), outputs, draws, seed)
+        found = self._predict(p, simulated, data, seed, states, draws, given_rows, observe)
+        return found | {"ok": self.outside.came_back(simulated, found["ok"])}
+
+    def predictive(
+        self, params: Params, data: Dataset, *, seed: int = 0, states: bool = True
+    ) -> dict[str, Any]:
+        """``predict`` for results, without observations where a simulator cannot be run (see ``notes``)."""
+        p = {n: self.precision.number(v) for n, v in params.items()}
+        draws = len(next(iter(p.values())))
+        simulated = self.outside.at(self.model, as_numpy(p), None, draws, seed, must=False)
+        found = self._predict(p, simulated, data, seed, states, draws, False, None)
+        if not self.can_predict:
+            return found | {"observations": {}}
+        return found | {"ok": self.outside.came_back(simulated, found["ok"])}
+
+    def outputs(self, params: Params, *, seed: int = 0) -> dict[str, np.ndarray]:
+        """What the model's simulators give for parameters (n, *dims) by name: {name: (n, *dims)}, declared units.
+
+        Raises ``SbmError``: E840 (it may not be run), E841 (it is not there), E842 (it failed), E843 (its answer does
+        not fit), E847 (it is a table).
+        """
+        return self.outside.outputs(self.model, {n: np.asarray(v) for n, v in params.items()}, seed)
+
+    @property
+    def can_predict(self) -> bool:
+        """Whether observations can be drawn at new parameters: always, but for simulators that cannot be run."""
+        return self.outside.computed or self.outside.refusal(self.model) is None
+
+    def _predict(self, p: Any, simulated: Any, data: Dataset, seed: int, states: bool, draws: int, given_rows: bool,
+                 observe: Dataset | None) -> dict[str, Any]:  # fmt: skip
         arrays = self._with_path(data) if given_rows else self.arrays(data)
         rows = arrays if observe is None else self.arrays(observe)
 
-        def one(_: Tensor, p: Any, numbers: Tensor) -> dict[str, Any]:
-            c = self.functions.values(p, arrays)
-            s, ok, _ = self._path(c, arrays, numbers if given_rows else None)
+        def one(_: Tensor, own: Any, numbers: Tensor) -> dict[str, Any]:
+            here = _with_outputs(arrays, own["outputs"])
+            c = self.functions.values(own["params"], here)
+            s, ok, _ = self._path(c, here, numbers if given_rows else None)
             drawn, derived = self.given_path(c, s, rows)
             return {"states": s if states else {}, "reports": derived, "observations": drawn, "ok": ok}
 
-        return self._of_draws(one, p, data, draws, seed, given_rows)
+        own = {"params": p, "outputs": self._tensors(simulated)}
+        return self._of_draws(one, own, data, draws, seed, given_rows) | {"outputs": simulated}
 
     def posterior(self, u: Any, data: Dataset, *, seed: int = 0, states: bool = True) -> dict[str, Any]:
         """Everything that results tell about draws u (draw, dimension), numpy arrays.
 
         ``{"parameters": {name: (draw, *dims)}, "rows": {channel: (draw, row)}, ...}``, the rest as in ``predict``.
         Random paths are draws given the rows, and rows then the log density of each row given those before it;
-        otherwise that of each row given the path.
+        otherwise that of each row given the path. What is observed without an error has no rows: the density of its
+        simulator is one number. Simulators are run anew for the drawn observations, which are left out where
+        they cannot be.
         """
         u = self.precision.number(u).detach()
+        simulated = self._simulated(u, data, seed)
+        exact = {o.name for o in self.model.observations if o.exactly is not None}
         given_rows = self.marginal is not None
         arrays = self._with_path(data) if given_rows else self.arrays(data)
         f = self.functions
 
-        def one(_: Tensor, u: Tensor, numbers: Tensor) -> dict[str, Any]:
-            p, _ = f.constrain(u, arrays)
-            c = f.values(p, arrays)
+        def one(_: Tensor, own: Any, numbers: Tensor) -> dict[str, Any]:
+            p, _ = f.constrain(own["u"], arrays)
+            c = f.values(p, _with_outputs(arrays, own["outputs"]))
             s, ok, rows = self._path(c, arrays, numbers if given_rows else None)
+            if rows is None and not self._rows_have_density:
+                rows = {}
             if rows is None:
-                rows = density.pointwise(f.laws(), c, s, arrays)
+                laws = {n: law for n, law in f.laws().items() if n not in exact}
+                seen = c if not own["outputs"] or "outputs" not in arrays else f.values(p, arrays)
+                rows = density.pointwise(laws, seen, s, arrays)
             drawn, derived = self.given_path(c, s, arrays)
+            drawn = drawn if self.can_predict else {}
             return {"parameters": p, "rows": {n: r for n, r in rows.items() if len(r)}, "reports": derived,
                     "observations": drawn, "ok": ok, "states": s if states else {}}  # fmt: skip
 
-        return self._of_draws(one, u, data, len(u), seed, given_rows)
+        return self._of_draws(one, {"u": u, "outputs": simulated}, data, len(u), seed, given_rows)
+
+    @property
+    def _rows_have_density(self) -> bool:
+        """Whether rows have a density given parameters and outputs: not given random outputs, or none at all."""
+        random = any(s.random for s in self.model.simulators)
+        known = self.outside.computed or bool(self.facts.likelihood) or (self.can_predict and not random)
+        return not self.model.simulators or known
+
+    def _simulated(self, u: Tensor, data: Dataset, seed: int) -> Any:
+        """New outputs of the simulators at draws u (draw, dimension), NaN where they cannot be had."""
+        if not self.model.simulators:
+            return {}
+        p = as_numpy(self.constrain(u, data))
+        return self._tensors(self.outside.at(self.model, p, None, len(u), seed, must=False))
 
     def _path(self, c: Any, arrays: Any, numbers: Tensor | None) -> tuple[Any, Tensor, Any]:
         """The states by name, whether they are all finite, and the rows' predictive densities where ``numbers`` for
@@ -398,7 +477,7 @@ class TorchProgram:
             for start in range(0, draws, BATCH):
                 here = slice(start, min(start + BATCH, draws))
                 size = here.stop - here.start
-                piece = {n: v[here] for n, v in own.items()} if isinstance(own, Mapping) else own[here]
+                piece = _sliced(own, here)
                 numbers = self._path_numbers(size, data) if given_rows else torch.zeros(size)
                 parts.append(mapped(one)(torch.zeros(size), piece, numbers))
         return _joined(parts)
@@ -485,6 +564,18 @@ class TorchProgram:
         run = method_of(self, method)
         return run(self, data, draws=draws, chains=chains, seed=seed, progress=progress, **options)
 
+    def amortize(self, method: str = "npe", **options: Any) -> Amortized:
+        """A network for the posterior of any data set of some designs; see ``amortized.amortize.amortize``."""
+        from .amortized.amortize import amortize
+
+        return amortize(self, method=method, **options)
+
+    def load_network(self, path: str | Path) -> Amortized:
+        """A network that ``save`` wrote. Raises ``SbmError`` E863, E864 (it belongs to another model)."""
+        from .amortized.network import Amortized
+
+        return Amortized.load(path, self)
+
     def _attributes(self, method: str, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "backend": "torch", "method": method, "seed": seed, "options": dict(options),
@@ -521,6 +612,24 @@ def _batched(function: Callable[[Tensor], Any], u: Tensor) -> Any:
     if isinstance(found, dict):
         return {n: v.reshape(*lead, *v.shape[1:]) for n, v in found.items()}
     return found.reshape(*lead, *found.shape[1:])
+
+
+def _sliced(own: Any, here: slice) -> Any:
+    """A slice of draws out of nested dicts of tensors."""
+    return {n: _sliced(v, here) for n, v in own.items()} if isinstance(own, Mapping) else own[here]
+
+
+def _with_outputs(arrays: Any, simulated: Any) -> Any:
+    return arrays | {"outputs": simulated} if simulated else arrays
+
+
+def _is_complete(model: Model, data: Dataset) -> bool:
+    """Whether every output that the density needs is there."""
+    try:
+        observed_outputs(model, data)
+    except SbmError:
+        return False
+    return True
 
 
 def _joined(parts: list[Any]) -> Any:

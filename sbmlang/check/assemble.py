@@ -13,6 +13,7 @@ from sbmlang.check import order
 from sbmlang.check.dynamics import Dynamics
 from sbmlang.check.elaborate import Elaborator
 from sbmlang.check.laws import Laws
+from sbmlang.check.simulators import observed_exactly, simulators
 from sbmlang.check.table import Symbol, Table, collect
 from sbmlang.check.terms import Scope, WindowSink
 from sbmlang.errors import Diagnostic, Label, did_you_mean, error
@@ -85,6 +86,7 @@ class _Assembly:
         time = self._time()
         self._state_bounds()
         parameters, joints = self._parameters()
+        outside = simulators(e)
         definitions = tuple(self._definitions())
         dynamics = Dynamics(e, self.laws)
         states, fluxes, changes, starts = dynamics.build()
@@ -101,6 +103,7 @@ class _Assembly:
             joints=joints,
             covariates=tuple(self._covariate(s) for s in table.of_kind("data")),
             forcings=tuple(f for s in table.of_kind("forcing") if (f := self._forcing(s)) is not None),
+            simulators=outside,
             definitions=definitions,
             states=states,
             fluxes=fluxes,
@@ -178,8 +181,9 @@ class _Assembly:
         scope = Scope("const", what)
         expr = self.elaborator.fit(self.elaborator.value(node, scope), unit, scope, bare=bare)
         value = self._fold(expr)
-        if not value.is_number:
-            self.elaborator.report(error("E509", f"{what} must be a number", node.span))
+        if not value.is_number or value.is_infinite:
+            finite = "a finite number" if value.is_number else "a number"
+            self.elaborator.report(error("E509", f"{what} must be {finite}", node.span))
             return None
         return float(value)
 
@@ -207,7 +211,7 @@ class _Assembly:
     def _time(self) -> Time:
         node = self.table.time
         if node is None:
-            return Time("t", ONE)
+            return Time("t", ONE, declared=False)
         unit = self.elaborator.unit(node.unit)
         start = self._constant(node.start, unit, "the start of time")
         stop = self._constant(node.stop, unit, "the end of time")
@@ -495,14 +499,17 @@ class _Assembly:
         sink = WindowSink(node.name)
         scope = Scope("observe", f"observation '{node.name}'", self._indices(node.index), windows=sink)
         unit = self.elaborator.unit(node.unit)
-        family = DISTRIBUTIONS.get(node.law.function)
-        if family is not None and family.event_rank:
+        family = None if node.law is None else DISTRIBUTIONS.get(node.law.function)
+        if family is not None and family.event_rank and node.law is not None:
             self.elaborator.report(
                 error("E514", f"{family.name} describes several numbers; an observation is one number a row", node.law.span,
                       help="observe each component by itself")
             )  # fmt: skip
             return None
-        law = self.laws.law(node.law, [unit], scope, bare=False)
+        if node.value is not None:
+            law = observed_exactly(self.elaborator, node, node.value)
+        else:
+            law = None if node.law is None else self.laws.law(node.law, [unit], scope, bare=False)
         if law is None:
             return None
         return Observation(name=node.name, unit=unit, dims=_dims(node.index), doc=node.doc, span=node.name_span,
@@ -516,7 +523,7 @@ class _Assembly:
         what = "the rounding" if written.kind == "rounded" else "the limit"
         inner = replace(scope, what=f"{what} of '{node.name}'")
         limit = self.elaborator.quantity(written.limit, node.unit, inner, bare=True)
-        if written.kind == "rounded":
+        if written.kind == "rounded" and node.law is not None:
             family = DISTRIBUTIONS.get(node.law.function)
             if family is not None and family.discrete:
                 self._no_rounding(f"{family.name} gives whole numbers; there is nothing to round", written)

@@ -398,6 +398,7 @@ class Elaborator:
         "prior": frozenset({"const", "data", "param", "let", "index"}),
         "init": frozenset({"const", "data", "param", "let", "index"}),
         "forcing": frozenset({"const", "data", "param", "let", "forcing", "time", "index"}),
+        "density": frozenset({"const", "data", "param", "let", "output", "index"}),
     }
 
     def _forbidden(self, scope: Scope, kind: str) -> bool:
@@ -405,7 +406,8 @@ class Elaborator:
 
     def _not_here(self, e: ast.Name, what: str, scope: Scope) -> Term:
         constant = "a constant" if scope.what.startswith("const ") else scope.what
-        place = {"const": constant, "prior": "a prior", "init": "an initial value", "forcing": "a forcing"}
+        place = {"const": constant, "prior": "a prior", "init": "an initial value", "forcing": "a forcing",
+                 "density": "the density of a simulator"}  # fmt: skip
         helps = {
             "const": "use let for what depends on parameters or time"
             if constant == "a constant"
@@ -413,6 +415,7 @@ class Elaborator:
             "prior": "a prior may name constants, data and other parameters",
             "init": "an initial value may name constants, data, parameters and steady(...)",
             "forcing": "use let for what depends on states",
+            "density": "it is a function of outputs and parameters",
         }
         return self._bad(
             scope, e.span, "E503", f"{place[scope.place]} cannot depend on {what}", help=helps[scope.place]
@@ -423,7 +426,9 @@ class Elaborator:
     def _unbound(self, name: str, span: Span, scope: Scope) -> Term:
         return self._bad(
             scope, span, "E402", f"index '{name}' is not free here: {scope.what} is not declared over it",
-            help=f"declare {_quoted(scope.what) or 'it'}[{name}], or reduce: sum(..., {name})",
+            help=f"reduce: sum(..., {name})"
+            if scope.place == "density"
+            else f"declare {_quoted(scope.what) or 'it'}[{name}], or reduce: sum(..., {name})",
         )  # fmt: skip
 
     def _index(self, e: ast.Name, symbol: Symbol, scope: Scope) -> tuple[Index, ...] | None:

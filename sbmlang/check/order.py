@@ -45,6 +45,20 @@ def _uses(symbol: Symbol, table: Table) -> set[str]:
     return set(names_in(getattr(node, "value", None)))
 
 
+def names_behind(table: Table, e: ast.Expr | None) -> list[str]:
+    """Declared names that an expression uses, directly or through definitions and functions, each once."""
+    seen: list[str] = []
+    waiting = list(names_in(e))
+    while waiting:
+        symbol = table.symbols.get(waiting.pop(0))
+        if symbol is None or symbol.name in seen:
+            continue
+        seen.append(symbol.name)
+        if symbol.kind in ("let", "fn", "const", "forcing"):
+            waiting += sorted(_uses(symbol, table))
+    return seen
+
+
 def draws_behind(table: Table, e: ast.Expr | None) -> list[str]:
     """Draws that an expression uses, directly or through definitions and functions, each once."""
     seen: list[str] = []
@@ -95,7 +109,9 @@ def cycles(table: Table) -> tuple[frozenset[str], list[Diagnostic]]:
 def unused(table: Table, used: set[str]) -> list[Diagnostic]:
     """A warning for every declared name that nothing refers to."""
     found = []
-    for symbol in table.of_kind("const", "data", "forcing", "param", "fn", "let", "index", "wiener", "draw"):
+    for symbol in table.of_kind(
+        "const", "data", "forcing", "param", "fn", "let", "index", "wiener", "draw", "output"
+    ):
         if symbol.name not in used:
             found.append(
                 error("W201", f"{symbol.kind} '{symbol.name}' is never used", symbol.span,

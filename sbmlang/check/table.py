@@ -13,17 +13,17 @@ from sbmlang.source import Source, Span
 from sbmlang.syntax import ast
 
 Kind = Literal[
-    "time", "index", "const", "data", "forcing", "param", "fn", "let", "state", "sink", "wiener", "draw"
+    "time", "index", "const", "data", "forcing", "param", "fn", "let", "state", "sink", "wiener", "draw", "output"
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Symbol:
-    """A declared name. ``node`` is its statement; for a parameter its own ``ParamName``."""
+    """A declared name. ``node`` is its statement; for a parameter or an output its own name there."""
 
     name: str
     kind: Kind
-    node: ast.Statement | ast.ParamName
+    node: ast.Statement | ast.ParamName | ast.OutputName
     span: Span
 
     @property
@@ -52,6 +52,7 @@ class Table:
     inits: list[ast.InitDecl] = field(default_factory=list)
     observations: list[ast.ObserveDecl] = field(default_factory=list)
     reports: list[ast.ReportDecl] = field(default_factory=list)
+    simulators: list[ast.SimulatorDecl] = field(default_factory=list)
     dims: dict[str, Dim] = field(default_factory=dict)
 
     def of_kind(self, *kinds: Kind) -> Iterator[Symbol]:
@@ -87,7 +88,9 @@ def collect(program: ast.Program) -> tuple[Table, list[Diagnostic]]:
     table = Table(program.source)
     found: list[Diagnostic] = []
 
-    def declare(name: str, kind: Kind, node: ast.Statement | ast.ParamName, span: Span) -> None:
+    def declare(
+        name: str, kind: Kind, node: ast.Statement | ast.ParamName | ast.OutputName, span: Span
+    ) -> None:
         if name in CONSTANTS:
             found.append(error("E202", f"'{name}' is a built-in constant", span, help="choose another name"))
         elif name in table.symbols:
@@ -116,6 +119,10 @@ def collect(program: ast.Program) -> tuple[Table, list[Diagnostic]]:
                 table.params.append(node)
                 for name in node.names:
                     declare(name.name, "param", name, name.span)
+            case ast.SimulatorDecl():
+                table.simulators.append(node)
+                for output in node.outputs:
+                    declare(output.name, "output", output, output.span)
             case ast.FluxDecl():
                 table.fluxes.append(node)
             case ast.DriftDecl():
@@ -135,6 +142,7 @@ def collect(program: ast.Program) -> tuple[Table, list[Diagnostic]]:
                 declare(named.name, _KINDS[type(node)], node, named.name_span)
 
     found += _duplicates((f.name, f.name_span) for f in table.fluxes)
+    found += _duplicates((s.name, s.name_span) for s in table.simulators)
     # Observations and reports share the results with the parameters, so their names must differ.
     outputs = [(p.name, p.span) for d in table.params for p in d.names]
     outputs += [(o.name, o.name_span) for o in table.observations]

@@ -43,7 +43,9 @@ def bad(span: Span) -> Term:
     return Term(sp.Integer(1), span, bad=True)
 
 
-Place = Literal["const", "prior", "init", "forcing", "let", "drift", "noise", "next", "observe", "report"]
+Place = Literal[
+    "const", "prior", "init", "forcing", "let", "drift", "noise", "next", "observe", "report", "density"
+]
 
 
 @dataclass

@@ -21,7 +21,11 @@ COMMANDS = (
     "show",
     "priors",
     "simulate",
+    "emulate",
     "run",
+    "amortize",
+    "apply",
+    "calibrate",
     "summary",
     "plot",
     "view",
@@ -78,7 +82,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """One command; everything a user can do wrong ends as a message and an exit code."""
-    from sbmlang.cli import compare, fits, models, priors, simulate, studies  # noqa: F401  (each registers its commands)
+    from sbmlang.cli import amortized, calibrate, compare, emulation, fits, models, priors, simulate, studies  # noqa: F401  (each registers its commands)
     from sbmlang.cli.show import print_diagnostic
 
     try:

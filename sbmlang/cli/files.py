@@ -30,6 +30,12 @@ Seed = Annotated[int, typer.Option(metavar="N", help="Seed of all random numbers
 BackendName = Annotated[str, typer.Option("--backend", metavar="NAME", help="The backend to compile to.")]
 
 
+AllowExternal = Annotated[
+    bool,
+    typer.Option("--allow-external", help="Run functions and programs that the model's simulators name."),
+]
+
+
 def loaded(path: Path) -> Model:
     """The model of a file, its warnings printed."""
     model = load(path)

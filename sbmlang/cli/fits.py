@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +13,7 @@ import typer
 
 from sbmlang.cli.app import app
 from sbmlang.cli.files import (
+    AllowExternal,
     BackendName,
     DataFiles,
     ForcingFiles,
@@ -22,10 +26,14 @@ from sbmlang.cli.files import (
 from sbmlang.cli.progress import progress_bar
 from sbmlang.cli.show import number, print_diagnostic
 from sbmlang.cli.table import MEANING, Column, print_table
+from sbmlang.driver import Model
 from sbmlang.errors import SbmError, error
 
 if TYPE_CHECKING:
     from xarray import DataTree
+
+    from sbmlang.data.dataset import Dataset
+    from sbmlang.emulation import Emulated
 
 TARGET = 0.8  # of the acceptance of nuts
 FitFile = Annotated[Path, typer.Argument(help="Results of sbm run (.nc).", metavar="FIT")]
@@ -44,7 +52,7 @@ def run(
         str,
         typer.Option(
             metavar="NAME",
-            help="auto; of jax: nuts, or pmmh and smc by particles; of torch: flow, laplace, pathfinder.",
+            help="auto; of jax: nuts, or pmmh and smc by particles; of torch: flow, laplace, pathfinder, npe, diffusion, flow-matching, dbuq.",
         ),
     ] = "auto",
     states: Annotated[
@@ -102,6 +110,25 @@ def run(
     atol: Annotated[
         float, typer.Option(metavar="X", help="Absolute tolerance of the ODE solver, in units of the states.")
     ] = 1e-8,
+    emulator: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Let this emulator (sbm emulate) stand for the path or simulator."),
+    ] = None,
+    network: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of npe, diffusion, flow-matching: a network of sbm amortize."),
+    ] = None,
+    simulations: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Of npe, diffusion, flow-matching: train on so many simulations."),
+    ] = None,
+    correct: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Of npe, diffusion, flow-matching: auto, none, psis, metropolis or nuts."
+        ),
+    ] = None,
+    allow_external: AllowExternal = False,
 ) -> None:
     """Fit the model to data, by NUTS or a normalizing flow.
 
@@ -113,23 +140,34 @@ def run(
 
     model = loaded(file)
     require_output(output, ".nc")
-    program = model.compile(backend, states=states, step=step, solver=solver, rtol=rtol, atol=atol)
+    infer: Callable[..., DataTree]
+    compiling: dict[str, Any] = {"states": states, "step": step, "solver": solver, "rtol": rtol, "atol": atol}
     observed = dataset(model, data, forcing)
+    if emulator is None:
+        infer = partial(model.compile(backend, allow_external=allow_external, **compiling).infer, observed)
+    else:
+        infer = _emulated(emulator, model, observed, backend, allow_external).infer
     for line in observed.describe():
         typer.echo(line)
     clock = time.perf_counter()
     trained = {"family": family, "iterations": iterations, "time_limit": time_limit, "checkpoint": checkpoint,
-               "resume": resume or None}  # fmt: skip
+               "resume": resume or None, "network": network, "simulations": simulations, "correct": correct}  # fmt: skip
     sampled = {"warmup": warmup, "target_accept": target_accept, "sampler": sampler, "whiten": whiten}
     options = _of_method(
         backend, method, states, sampled, {k: v for k, v in trained.items() if v is not None}
     )
     with progress_bar() as progress:
-        tree = program.infer(observed, method=method, draws=draws, chains=chains, seed=seed, progress=progress,
-                             **options)  # fmt: skip
+        tree = infer(method=method, draws=draws, chains=chains, seed=seed, progress=progress, **options)
     save(tree, output)
-    _summary(tree)
+    summarised(tree)
     typer.echo(f"{output}: {chains} x {draws} draws in {time.perf_counter() - clock:.0f} s")
+
+
+def _emulated(path: Path, model: Model, data: Dataset, backend: str, allow_external: bool) -> Emulated:
+    """The model with an emulator in the place of its path or simulator."""
+    from sbmlang.emulation import apply, open_emulator
+
+    return apply(open_emulator(path), model, data, backend=backend, allow_external=allow_external)
 
 
 def _of_method(
@@ -156,7 +194,7 @@ def summary(fit: FitFile) -> None:
     """Show the posterior and what the diagnostics say."""
     from sbmlang.results import open_fit
 
-    _summary(open_fit(fit))
+    summarised(open_fit(fit))
 
 
 _COLUMNS = (
@@ -169,14 +207,14 @@ _COLUMNS = (
     Column("95%"),
     Column("ESS bulk"),
     Column("ESS tail", spare=3),
-    Column("R-hat"),
+    Column("R-hat", spare=1),  # of a single chain there is none
     Column("prior", spare=4),
     MEANING,
 )
 
 
-def _summary(tree: DataTree) -> None:
-    from sbmlang.results import approximation_line, attributes, diagnose, rounded, summarise
+def summarised(tree: DataTree) -> None:
+    from sbmlang.results import amortized_line, approximation_line, attributes, diagnose, rounded, summarise
 
     if "posterior" not in tree.children:
         raise SbmError(
@@ -201,7 +239,7 @@ def _summary(tree: DataTree) -> None:
                 *values,
                 f"{r.ess_bulk:.0f}",
                 f"{r.ess_tail:.0f}",
-                f"{r.r_hat:.3f}",
+                "" if isnan(r.r_hat) else f"{r.r_hat:.3f}",
                 prior,
                 r.doc,
             ]
@@ -209,8 +247,7 @@ def _summary(tree: DataTree) -> None:
     print_table(f"posterior of {tree.name or tree.attrs.get('model_name', '')}", _COLUMNS, rows)
     for note in attributes(tree).get("notes", []):
         typer.echo(f"{note}\n", err=True)
-    line = approximation_line(tree)
-    if line:
+    for line in filter(None, (amortized_line(tree), approximation_line(tree))):
         typer.echo(line)
     findings = diagnose(tree)
     for finding in findings:

@@ -17,7 +17,7 @@ from sbmlang.cli.show import number
 from sbmlang.protocols import Progress, ProgressCallback
 
 _STAGES = {"compile": "compiling", "warmup": "warming up", "sample": "sampling", "predict": "predicting", "train": "training",
-           "replicate": "replicating"}  # fmt: skip
+           "replicate": "replicating", "simulate": "simulating", "apply": "applying"}  # fmt: skip
 
 
 @contextmanager

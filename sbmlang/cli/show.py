@@ -32,13 +32,17 @@ def print_report(report: dict[str, Any]) -> None:
     say = typer.echo
     say(f"{report['name']}: {report['doc']}" if report["doc"] else report["name"])
     say("  " + ", ".join(_counted(n, words) for words, n in report["counts"].items() if n))
-    say("\nstructure")
-    for name, fact in report["structure"].items():
+    structure = {} if report["simulators"] else report["structure"]  # it is about paths and filters
+    if structure:
+        say("\nstructure")
+    for name, fact in structure.items():
         _entry(
             f"{name.replace('_', ' ')}?", f"{'yes' if fact['holds'] else 'no':3}  {fact['reason']}", hang=5
         )
         if fact.get("place") and not fact["holds"]:
             _entry("", f"     at {_place(fact['place'])}", hang=5)
+    for s in report["simulators"]:
+        _simulator(s)
     if report["separable"]:
         names = ", ".join(report["separable"])
         say(f"  members of {names} do not touch each other: they are solved side by side")
@@ -51,6 +55,18 @@ def print_report(report: dict[str, Any]) -> None:
         for name, stage in report["computed"].items():
             _entry(name, stage)
     _print_engines(report["engines"])
+
+
+def _simulator(s: dict[str, Any]) -> None:
+    """What stands outside the file: where, and what goes in and comes out."""
+    source = {"table": "table of runs", "python": "function", "command": "command"}[s["kind"]]
+    outputs = ", ".join(o["name"] + (f"[{', '.join(o['dims'])}]" if o["dims"] else "") for o in s["outputs"])
+    typer.echo(f"\nsimulator {s['name']}" + (f": {s['doc']}" if s["doc"] else ""))
+    _entry(source, s["source"] + ("" if s["kind"] == "table" else ", run with --allow-external only"))
+    _entry("takes", ", ".join(s["inputs"]))
+    _entry("gives", outputs + (", random: other values from call to call" if s["random"] else ""))
+    if s["density"] is not None:
+        _entry("log density", s["density"])
 
 
 def _print_engines(engines: list[dict[str, Any]]) -> None:
@@ -67,7 +83,7 @@ def _print_engines(engines: list[dict[str, Any]]) -> None:
         reason = e["reason"] if says_kind else f"{e['kind']}: {e['reason']}"
         where = f" (line {e['line']})" if not e["holds"] and "line" in e else ""
         _entry(e["name"], f"{fits:7} {reason}{where}", hang=8, name_width=10)
-        if e["chosen"]:
+        if e["chosen"] and e["name"] not in ("likelihood", "amortized"):
             out = ", ".join(e["integrated_out"])
             said = f"integrated out: {out}" if out else "no state is integrated out"
             _entry("", " " * 8 + said, hang=8, name_width=10)

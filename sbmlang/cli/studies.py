@@ -94,7 +94,7 @@ def sbc(
     ]  # fmt: skip
     good = len(found.study.good)
     print_table(f"calibration of {model.name}: {good} of {replications} replications", _SBC, rows)
-    _end(found.notes(), found.verdict, output, found.tree(), plot, "calibration")
+    _end(found.notes(), found.verdict, output, found.tree(), plot, "calibration", "contraction")
     if found.wrong:
         raise typer.Exit(1)
 
@@ -195,14 +195,14 @@ def _share(found: tuple[float, float, float]) -> str:
 
 
 def _end(
-    notes: Sequence[Diagnostic], verdict: str, output: Path, tree: Any, plot: Path | None, kind: str
+    notes: Sequence[Diagnostic], verdict: str, output: Path, tree: Any, plot: Path | None, *kinds: str
 ) -> None:
     for note in notes:
         print_diagnostic(note)
     typer.echo(verdict)
     typer.echo(str(output))
     if plot is not None:
-        draw(tree, plot, [kind])
+        draw(tree, plot, list(kinds))
 
 
 @app.command()

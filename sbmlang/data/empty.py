@@ -16,6 +16,7 @@ from sbmlang.data.names import kind
 from sbmlang.data.windows import known_length
 from sbmlang.errors import Diagnostic
 from sbmlang.ir import Covariate, Dim, Forcing, Model, Observation
+from sbmlang.ir.graph import is_timeless
 
 POINTS = 200
 
@@ -105,6 +106,8 @@ def default_grid(model: Model, findings: Findings, stop: float | None = None) ->
     """From the model's start to its stop, or to ``stop``, in its steps or at 200 even points."""
     time = model.time
     last = time.stop if time.stop is not None else stop
+    if last is None and is_timeless(model):
+        return np.array([time.start])
     if last is None:
         findings.add(
             "E692",

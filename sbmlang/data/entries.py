@@ -14,9 +14,10 @@ from sbmlang.data.members import row_members
 from sbmlang.data.names import FromData, kind
 from sbmlang.data.reading import Reading, interval_column
 from sbmlang.data.table import Column, Table, numbers
-from sbmlang.data.time import read_times, show
+from sbmlang.data.time import read_times, show, time_column
 from sbmlang.data.units import conversion, converted
 from sbmlang.ir import Covariate, Forcing, Observation
+from sbmlang.ir.graph import is_timeless
 
 # Sentinels that instruments and archives write for "missing"; read as numbers, but worth a word.
 _SENTINELS = (-9999.0, -999.0, -99999.0, -6999.0)
@@ -114,11 +115,14 @@ def _part(reading: Reading, quantity: FromData, number: int, table: Table, colum
 
 
 def row_times(reading: Reading, quantity: FromData, table: Table) -> Floats | None:
-    """Times (row,): for an observation over intervals with a column for their end, that."""
+    """Times (row,): for an observation over intervals with a column for their end, that; the start where the model
+    knows no time and the table has none."""
     if isinstance(quantity, Observation) and any(w.span_kind == "interval" for w in quantity.windows):
         end = interval_column(reading, quantity, table, "end")
         if end is not None or quantity.name in reading.findings.broken:
             return end
+    if time_column(table, reading.model.time, reading.columns) is None and is_timeless(reading.model):
+        return np.full(len(table), reading.model.time.start)
     return read_times(table, reading.model.time, reading.columns, reading.parse_unit, reading.findings)
 
 

@@ -10,30 +10,31 @@ import csv
 import gzip
 import io
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import dropwhile
 from pathlib import Path
 
 import numpy as np
 
-from sbmlang.data.table import Column, Table, build
+from sbmlang.data.table import Cells, Column, Table, build
 from sbmlang.errors import SbmError, did_you_mean, error
 
 _NETCDF = (b"\x89HDF\r\n\x1a\n", b"CDF\x01", b"CDF\x02", b"CDF\x05")
 _FORMATS = "CSV or TSV text (also gzipped) or NetCDF"
 
 
-def read_file(path: Path) -> list[Table]:
+def read_file(path: Path, of: Callable[[str, Cells], Column] = Column.of) -> list[Table]:
     """The tables in a file: one for a text file, one for each shape of variable in a NetCDF file.
 
-    Raises ``SbmError`` (E601 to E607).
+    ``of`` makes the column of a text file out of its header and cells. Raises ``SbmError`` (E601 to E607).
     """
     content = _content(path)
     if content.startswith(_NETCDF):
         from sbmlang.data.netcdf import read_netcdf
 
         return read_netcdf(path)
-    return [parse(_text(content, path.name), path.name)]
+    return [parse(_text(content, path.name), path.name, of)]
 
 
 def _content(path: Path) -> bytes:
@@ -101,7 +102,7 @@ def _text(content: bytes, name: str) -> str:
         ) from None  # fmt: skip
 
 
-def parse(text: str, name: str) -> Table:
+def parse(text: str, name: str, of: Callable[[str, Cells], Column] = Column.of) -> Table:
     """The table in a text; the delimiter is the one of comma, semicolon and tab that the header has most of.
 
     Raises ``SbmError`` (E603 empty, E606 a row that does not fit its header, E607).
@@ -131,7 +132,7 @@ def parse(text: str, name: str) -> Table:
     body = [_trimmed(row, len(header)) for row in rows[1:]]
     _check_width(name, header, body, number[1:])
     columns = (
-        Column.of(head.strip() or f"column {k + 1}", np.array([row[k] for row in body], dtype=object))
+        of(head.strip() or f"column {k + 1}", np.array([row[k] for row in body], dtype=object))
         for k, head in enumerate(header)
     )
     table = build(name, columns, np.array(number[1:], dtype=np.int64))

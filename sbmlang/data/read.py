@@ -34,7 +34,24 @@ def read_data(model: Model, *tables: Any, forcing: Any = None, parse_unit: Parse
 
     Raises ``SbmError`` with every problem of every table (E6xx); warnings (W6xx) are the result's ``notes``.
     """
-    reading = _reading(model, _all_tables(tables, forcing), parse_unit)
+    return read_tables(model, opened(tables, forcing), parse_unit)
+
+
+def opened(tables: Iterable[Any], forcing: Any = None) -> list[Table]:
+    """The tables of ``read_data``'s arguments; gives up if one cannot be opened: what it held is then unknown.
+
+    Raises ``SbmError`` (E601 to E608).
+    """
+    findings = Findings()
+    found = _open(_all_tables(tables, forcing), findings)
+    if findings.failed():
+        findings.result()
+    return found
+
+
+def read_tables(model: Model, tables: Sequence[Table], parse_unit: ParseUnit) -> Dataset:
+    """``read_data`` of tables that are open."""
+    reading = _reading(model, tables, parse_unit)
     channels, grid = read_channels(reading)
     forcings, covariates = _inputs(reading, float(grid[-1]) if len(grid) else model.time.start)
     reading.columns.unused(reading.tables, reading.findings)
@@ -51,7 +68,7 @@ def read_inputs(
     ``grid`` and ``observe`` are as for ``empty``; without a grid and without a stop in the model, the grid
     goes as far as all forcings do.
     """
-    reading = _reading(model, _all_tables(tables, None), parse_unit)
+    reading = _reading(model, opened(tables), parse_unit)
     last = [e.time.max() for f in model.forcings if (e := gather(reading, f)) is not None and len(e)]
     if grid is None:
         times = default_grid(model, reading.findings, float(min(last)) if last else None)
@@ -69,14 +86,13 @@ def read_inputs(
     )
 
 
-def _reading(model: Model, tables: Sequence[Any], parse_unit: ParseUnit) -> Reading:
-    """The opened tables. Gives up here if one cannot be opened: what it held is then unknown."""
+def _reading(model: Model, tables: Sequence[Table], parse_unit: ParseUnit) -> Reading:
+    """Tables that are open, made wide."""
     findings = Findings()
-    opened = _open(tables, findings)
-    for table in opened:
+    for table in tables:
         _identical_rows(table, findings)
-    check_origin(model, opened, findings)
-    wide = [w for t in opened for w in widen(t, column_names(model))]
+    check_origin(model, tables, findings)
+    wide = [w for t in tables for w in widen(t, column_names(model))]
     if findings.failed():
         findings.result()
     columns = Columns(model)

@@ -8,7 +8,7 @@ from sbmlang.data.entries import Entries
 from sbmlang.data.findings import spans
 from sbmlang.data.reading import Reading
 from sbmlang.ir import Observation
-from sbmlang.library.distributions import DISTRIBUTIONS
+from sbmlang.library import distributions
 from sbmlang.library.family import constant
 
 
@@ -17,7 +17,7 @@ def check_support(reading: Reading, channel: Observation, entries: Entries) -> N
 
     Ends of the support that depend on parameters are left to the density.
     """
-    family = DISTRIBUTIONS[channel.law.family]
+    family = distributions.family(channel.law.family)
     lower, upper = (constant(end) if end is not None else None for end in family.support(channel.law.args))
     value = entries.value
     outside = np.full(len(value), False)

@@ -209,6 +209,12 @@ class ArrayPrinter(AbstractPythonCodePrinter, ABC):
             first = f"{self.library}.{name}({first}, {other})"
         return first
 
+    def _print_Infinity(self, expr: sp.Expr) -> str:
+        return f"{self.library}.inf"
+
+    def _print_NegativeInfinity(self, expr: sp.Expr) -> str:
+        return f"-{self.library}.inf"
+
     def _print_Pi(self, expr: sp.Expr) -> str:
         return f"{self.library}.pi"
 

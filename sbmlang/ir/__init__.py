@@ -15,11 +15,13 @@ from sbmlang.ir.model import (
     Model,
     Observation,
     Ode,
+    Output,
     Parameter,
     Quantity,
     Report,
     Root,
     Sde,
+    Simulator,
     Stage,
     State,
     Time,
@@ -43,7 +45,7 @@ from sbmlang.ir.symbols import (
 
 __all__ = [
     "Along", "Censoring", "Covariate", "Definition", "Dim", "Draw", "Dynamics", "Expit", "Flux",
-    "Forcing", "Index", "Joint", "Law", "Logit", "Map", "Member", "Model", "Observation", "Ode", "Over",
-    "Parameter", "Quantity", "Ref", "Report", "Root", "Sde", "Stage", "State", "Steady", "Time", "Wiener",
+    "Forcing", "Index", "Joint", "Law", "Logit", "Map", "Member", "Model", "Observation", "Ode", "Output", "Over",
+    "Parameter", "Quantity", "Ref", "Report", "Root", "Sde", "Simulator", "Stage", "State", "Steady", "Time", "Wiener",
     "Window", "WindowValue", "bases", "coordinate", "refs",
 ]  # fmt: skip

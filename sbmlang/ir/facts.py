@@ -72,6 +72,8 @@ class Facts:
     ``gaussian`` form (also for the "gaussian" engine) and the finite ``chain``. ``step_error`` says how far one
     Euler step is from the exact step of a linear equation at the medians of the priors, and holds when that
     is small against the noise of the step; None where it is not known.
+
+    ``likelihood``: whether the log likelihood of a model with simulators can be computed; None without simulators.
     """
 
     linear_drift: Fact
@@ -92,6 +94,7 @@ class Facts:
     gaussian: GaussianModel | None = None
     chain: FiniteChain | None = None
     step_error: Fact | None = None
+    likelihood: Fact | None = None
 
     @property
     def engine(self) -> Engine | None:

@@ -47,6 +47,12 @@ def time_varying(model: Model) -> set[str]:
     return {model.time.name, *(f.name for f in model.forcings)}
 
 
+def is_timeless(model: Model) -> bool:
+    """Whether a model says nothing of time, so that rows need none and one of each member is all there is."""
+    windows = any(o.windows for o in model.observations)
+    return not (model.time.declared or model.states or model.forcings or windows)
+
+
 def written_out(model: Model, expr: Expr, targets: set[str]) -> Expr:
     """``expr`` with every definition that depends on ``targets`` written out."""
     known = bodies(model)
@@ -67,6 +73,7 @@ def expressions(model: Model) -> Iterator[Expr]:
     for flux in model.fluxes:
         yield flux.rate
         yield from (c for c, _ in flux.targets)
+    yield from (s.density for s in model.simulators if s.density is not None)
     for observation in model.observations:
         yield from observation.law.expressions()
         yield from (observation.censoring.limit,) if observation.censoring else ()

@@ -9,7 +9,7 @@ import sympy as sp
 from sympy.printing.latex import LatexPrinter
 
 from sbmlang.ir.equations import equations, named_draws
-from sbmlang.ir.model import Argument, Definition, Law, Model, Observation, Quantity, Root
+from sbmlang.ir.model import Argument, Definition, Law, Model, Observation, Quantity, Root, Simulator
 from sbmlang.ir.symbols import Along, Expr, Index, Over, Ref, Steady, WindowValue
 
 _GREEK = frozenset(
@@ -88,11 +88,12 @@ def latex(model: Model) -> str:
     groups = [
         ("Dynamics", list(_drifts(model))),
         ("Initial values", list(_starts(model))),
+        ("Simulators", [line for s in model.simulators for line in _simulator(s)]),
         ("Definitions", [line for d in model.definitions for line in _definition(d)]),
         ("Priors", list(_priors(model))),
         (
             "Observations",
-            [rf"{_of(o)} &\sim {_law(o.law)}{_censored(o)} {_unit(o)}" for o in model.observations],
+            [_observed(o) for o in model.observations],
         ),
         ("Reports", [_line(_of(r), " &= ", r.expr, r) for r in model.reports]),
     ]
@@ -103,6 +104,23 @@ def latex(model: Model) -> str:
 
 def _of(q: Quantity) -> str:
     return name(q.name, tuple(map(Along, q.dims)))
+
+
+def _observed(o: Observation) -> str:
+    if o.exactly is not None:
+        return _line(_of(o), " &= ", o.exactly, o)
+    return rf"{_of(o)} &\sim {_law(o.law)}{_censored(o)} {_unit(o)}"
+
+
+def _simulator(s: Simulator) -> Iterator[str]:
+    """``(LH, NEE) = elm(k, ...)``, or drawn from it; and the log density."""
+    outputs = ", ".join(_of(o) for o in s.outputs)
+    left = rf"\left({outputs}\right)" if len(s.outputs) > 1 else outputs
+    given = ", ".join(name(i) for i in s.inputs)
+    relation = r"\sim" if s.random else "="
+    yield rf"{left} &{relation} {name(s.name)}\left({given}\right)"
+    if s.density is not None:
+        yield rf"\log p\left({outputs} \mid {given}\right) &= {expression(s.density)}"
 
 
 def _starts(model: Model) -> Iterator[str]:

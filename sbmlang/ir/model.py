@@ -341,12 +341,22 @@ class Censoring:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation(Quantity):
-    """An observation operator with its error law, for the data column ``column``."""
+    """An observation operator with its error law, for the data column ``column``.
+
+    An output that is observed itself, without an error, has the law ``Exactly`` with the one argument ``value``, a
+    reference to the output.
+    """
 
     law: Law
     column: str
     windows: tuple[Window, ...] = ()
     censoring: Censoring | None = None
+
+    @property
+    def exactly(self) -> Ref | None:
+        """The output that is observed without an error; None for an observation with a law of errors."""
+        value = self.law.args["value"] if self.law.family == "Exactly" else None
+        return value if isinstance(value, Ref) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,9 +367,39 @@ class Report(Quantity):
     stage: Stage | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Output(Quantity):
+    """What a simulator gives for a parameter set. ``columns`` are the columns of a table that hold its members,
+    in C order; none: they are found by name (``data.run_table``).
+    """
+
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulator:
+    """A forward map that is not in the file: ``outputs`` as a function of the parameters ``inputs``.
+
+    ``source`` says where it is: a table of runs, ``"file.py:function"``, or a command line. ``random``: other
+    outputs from call to call. ``density``: the log density of all outputs together, given the parameters, where
+    it is known; an expression without free indices in outputs, parameters and what is made of them.
+    """
+
+    name: str
+    kind: Literal["table", "python", "command"]
+    source: str
+    inputs: tuple[str, ...]
+    outputs: tuple[Output, ...]
+    random: bool = False
+    density: Expr | None = None
+    doc: str = ""
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
 @dataclass(frozen=True)
 class Time:
-    """The independent variable. Numbers are in its unit; ``step`` belongs to stochastic paths."""
+    """The independent variable. Numbers are in its unit; ``step`` belongs to stochastic paths. A model that says nothing
+    of time has one that is not ``declared``."""
 
     name: str
     unit: Unit
@@ -371,6 +411,7 @@ class Time:
     column: str | None = None
     scheme: str | None = None
     doc: str = ""
+    declared: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -386,6 +427,7 @@ class Model:
     joints: tuple[Joint, ...] = ()
     covariates: tuple[Covariate, ...] = ()
     forcings: tuple[Forcing, ...] = ()
+    simulators: tuple[Simulator, ...] = ()
     definitions: tuple[Definition | Root, ...] = ()
     states: tuple[State, ...] = ()
     fluxes: tuple[Flux, ...] = ()
@@ -401,10 +443,16 @@ class Model:
         yield from self.parameters
         yield from self.covariates
         yield from self.forcings
+        yield from self.outputs
         yield from (d for d in self.definitions if isinstance(d, Definition))
         yield from self.states
         if isinstance(self.dynamics, Map):
             yield from self.dynamics.draws
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What all simulators give."""
+        return tuple(o for s in self.simulators for o in s.outputs)
 
     @property
     def is_stochastic(self) -> bool:

@@ -36,6 +36,12 @@ class _Printer(StrPrinter):
     def _print_Over(self, e: Over) -> str:
         return f"{e.op}({self._print(e.body)}, {e.dim})"
 
+    def _print_Infinity(self, e: Expr) -> str:
+        return "inf"
+
+    def _print_NegativeInfinity(self, e: Expr) -> str:
+        return "-inf"
+
     def _print_Expit(self, e: Expr) -> str:
         return f"expit({self._print(e.args[0])})"
 

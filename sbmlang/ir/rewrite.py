@@ -25,6 +25,9 @@ def rewrite(model: Model, change: Change) -> Model:
     return model.replace(
         parameters=tuple(_parameter(p, change) for p in model.parameters),
         joints=tuple(Joint(j.name, j.members, j.law.changed(change), j.span) for j in model.joints),
+        simulators=tuple(
+            replace(s, density=None if s.density is None else change(s.density)) for s in model.simulators
+        ),
         definitions=tuple(_definition(d, change) for d in model.definitions),
         states=tuple(
             replace(s, init=change(s.init), start=s.start and s.start.changed(change)) for s in model.states

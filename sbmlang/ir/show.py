@@ -25,6 +25,7 @@ from sbmlang.ir.model import (
     Quantity,
     Root,
     Sde,
+    Simulator,
     State,
     Time,
     Window,
@@ -55,6 +56,7 @@ def text(model: Model) -> str:
         [f"{', '.join(j.members)} ~ {law(j.law)}" for j in model.joints],
         [f"data {_head(c)}{_doc(c.doc)}" for c in model.covariates],
         [f"forcing {_head(f)} from data ({f.interpolation}){_doc(f.doc)}" for f in model.forcings],
+        [line for s in model.simulators for line in _simulator(s)],
         [line for d in model.definitions for line in _definition(d)],
         [*map(_state, model.states)],
         [*_draws(model), *(_equation(e, model.time) for e in equations(model))],
@@ -181,8 +183,17 @@ def _censoring(o: Observation) -> str:
             return f" censored {kind} {expression(limit)}"
 
 
+def _simulator(s: Simulator) -> Iterator[str]:
+    outputs = ", ".join(map(_head, s.outputs))
+    random = " random" if s.random else ""
+    yield f'simulator {s.name} from {s.kind} "{s.source}": {", ".join(s.inputs)} -> {outputs}{random}{_doc(s.doc)}'
+    if s.density is not None:
+        yield f"    density {expression(s.density)}"
+
+
 def _observation(o: Observation) -> Iterator[str]:
-    yield f"observe {_head(o)} ~ {law(o.law)}{_censoring(o)}{_doc(o.doc)}"
+    relation = f"= {expression(o.exactly)}" if o.exactly is not None else f"~ {law(o.law)}"
+    yield f"observe {_head(o)} {relation}{_censoring(o)}{_doc(o.doc)}"
     yield from (f"    {_window(w)}" for w in o.windows)
 
 
@@ -205,6 +216,7 @@ def report(model: Model, facts: Facts) -> dict[str, Any]:
             "parameters": len(model.parameters),
             "observations": len(model.observations),
             "forcings": len(model.forcings),
+            "simulators": len(model.simulators),
         },
         "time": {"name": time.name, "unit": str(time.unit), "start": time.start, "stop": time.stop,
                  "step": time.step, "scheme": time.scheme, "forcing_at": time.forcing_at},
@@ -214,6 +226,7 @@ def report(model: Model, facts: Facts) -> dict[str, Any]:
              "lower": _end(p.lower), "upper": _end(p.upper), "role": p.role}
             for p in model.parameters
         ],
+        "simulators": [*map(_about_simulator, model.simulators)],
         "definitions": [
             {**_about(d), "kind": d.kind, "expr": expression(d.expr), "computed": str(d.stage)}
             for d in model.definitions if isinstance(d, Definition)
@@ -246,6 +259,8 @@ def _change(e: Equation) -> dict[str, str]:
 
 def _engines(model: Model, facts: Facts) -> list[dict[str, Any]]:
     """The ways to treat the states, the chosen one first; one way only where nothing is random."""
+    if facts.likelihood is not None:
+        return _ways(model, facts.likelihood)
     if not model.is_stochastic:
         return [{"name": "deterministic", "kind": "", "chosen": True, "integrated_out": [],
                  "holds": True, "reason": _deterministic(model)}]  # fmt: skip
@@ -254,6 +269,33 @@ def _engines(model: Model, facts: Facts) -> list[dict[str, Any]]:
         {"name": e.name, "kind": e.kind, "chosen": e is facts.engine,
          "integrated_out": _integrated_out(model, e), **_fact(e.fits)}
         for e in ordered
+    ]  # fmt: skip
+
+
+def _about_simulator(s: Simulator) -> dict[str, Any]:
+    return {"name": s.name, "doc": s.doc, "kind": s.kind, "source": s.source, "inputs": list(s.inputs),
+            "outputs": [_about(o) for o in s.outputs], "random": s.random,
+            "density": None if s.density is None else expression(s.density), **_place(s.span)}  # fmt: skip
+
+
+def _ways(model: Model, likelihood: Fact) -> list[dict[str, Any]]:
+    """What can be done with a model whose outputs come from outside the file, the best first."""
+    random = next((s for s in model.simulators if s.random), None)
+    amortized = "a network learns the posterior from simulated or tabulated runs: sbm amortize"
+    emulated = (
+        Fact(True, "a function learned from runs stands in for the simulator: sbm emulate, then NUTS on it")
+        if random is None
+        else Fact(
+            False,
+            f"{random.name} is random, and an emulator gives one value for a parameter set",
+            span=random.span,
+        )
+    )
+    ways = [("likelihood", likelihood), ("amortized", Fact(True, amortized)), ("emulated", emulated)]
+    return [
+        {"name": name, "kind": "", "chosen": fact.holds and not any(w for _, w in ways[:k]), "integrated_out": [],
+         **_fact(fact)}
+        for k, (name, fact) in enumerate(ways)
     ]  # fmt: skip
 
 

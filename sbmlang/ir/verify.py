@@ -29,6 +29,7 @@ def verify(model: Model, after: str = "stages") -> None:
         _dynamics(model),
         _noise(model),
         _starts(model),
+        _simulators(model),
         _ordered(model) if reached >= 1 else (),
         _no_steady(model) if reached >= 2 else (),
         _windows(model, turned=reached >= 3),
@@ -167,6 +168,23 @@ def _starts(model: Model) -> Iterator[str]:
             yield f"{s.name} has a random start in a path that is not random"
         if s.values is not None and (s.lower, s.upper) != (1.0, float(s.values)):
             yield f"{s.name} takes the values 1..{s.values} but has other bounds"
+
+
+def _simulators(model: Model) -> Iterator[str]:
+    """Inputs are parameters, a density has one value, and only random outputs are observed as they are."""
+    parameters, random = {p.name for p in model.parameters}, set()
+    for s in model.simulators:
+        for name in sorted(set(s.inputs) - parameters):
+            yield f"simulator {s.name} takes {name}, which is no parameter"
+        if s.density is not None:
+            yield from _within(model, s.density, (), f"the density of {s.name}")
+        random |= {o.name for o in s.outputs} if s.random else set()
+    for o in model.observations:
+        if o.law.family == "Exactly" and (o.exactly is None or o.exactly.base not in random):
+            yield f"{o.name} is observed as it is, but it is no output of a random simulator"
+    used = set().union(*map(bases, model.dynamics.expressions())) if model.states else set()
+    for name in sorted(used & {o.name for o in model.outputs}):
+        yield f"output {name} stands in the dynamics"
 
 
 def _ordered(model: Model) -> Iterator[str]:

@@ -75,6 +75,12 @@ class Kernel:
         """What the kernels take after ``theta``: the same for all parameters, computed once per data set."""
         return _Tables(self, model, dataset, schedule).arrays()
 
+    def refilled(
+        self, tables: Arrays, model: Model, dataset: Dataset, schedule: Schedule, values: Floats
+    ) -> tuple[Arrays, ...]:
+        """``tables`` for many data sets whose rows are those of ``schedule`` with other ``values`` (set, row)."""
+        return _Tables(self, model, dataset, schedule).refilled(tables, values)
+
     def value(self, theta: Floats, tables: Arrays) -> tuple[Floats, Ints]:
         """Log densities (b,) and status (b, 2) of ``theta`` (b, P).
 
@@ -166,20 +172,36 @@ class _Tables:
     schedule: Schedule
 
     def arrays(self) -> Arrays:
-        schedule, emissions = self.schedule, len(self.kernel.recursion.path.emissions)
+        schedule = self.schedule
         block = self.kernel.scan.block(schedule.kind)
         events = range(len(self.kernel.scan.events))
         member = np.repeat(np.arange(len(schedule.offset) - 1), np.diff(schedule.offset))
         at, first = np.zeros_like(block), np.zeros((len(events), len(schedule.offset)), np.int64)
-        tables = []
         for k in events:
             chosen = np.flatnonzero(block == k)
             at[chosen] = np.arange(len(chosen))
             first[k] = np.searchsorted(member[chosen], np.arange(len(schedule.offset)))
-            rows = schedule.row[chosen] if k < emissions else chosen[:0]
-            tables.append(self._rows(k, rows, member[chosen][: len(rows)]))
-        steps = self._steps()
+        tables, steps = [t[0] for t in self._events(block, member, schedule.value[None])], self._steps()
         return self._known(), steps, *tables, schedule.offset, first, schedule.steps, block, at
+
+    def refilled(self, tables: Arrays, values: Floats) -> tuple[Arrays, ...]:
+        """The tables with other values (set, row) of the rows."""
+        *_, offset, first, steps, block, at = tables
+        member = np.repeat(np.arange(len(offset) - 1), np.diff(offset))
+        parts = self._events(block, member, values)
+        return tuple(
+            (*tables[:2], *(p[k if len(p) > 1 else 0] for p in parts), offset, first, steps, block, at)
+            for k in range(len(values))
+        )
+
+    def _events(self, block: Ints, member: Ints, values: Floats) -> list[Floats]:
+        """A table (set, value, row) for each kind of event, of ``values`` (set, row)."""
+        tables = []
+        for k in range(len(self.kernel.scan.events)):
+            chosen = np.flatnonzero(block == k)
+            rows = self.schedule.row[chosen] if k < len(self.kernel.recursion.path.emissions) else chosen[:0]
+            tables.append(self._rows(k, rows, member[chosen][: len(rows)], values[:, rows]))
+        return tables
 
     def _known(self) -> Floats:
         wanted = self.kernel.layout.known
@@ -192,16 +214,16 @@ class _Tables:
         same = all(np.array_equal(table[0], other, equal_nan=True) for other in table[1:])
         return table[:1].copy() if same else table
 
-    def _rows(self, kind: int, rows: Ints, member: Ints) -> Floats:
+    def _rows(self, kind: int, rows: Ints, member: Ints, values: Floats) -> Floats:
         wanted, schedule = self.kernel.layout.events[kind], self.schedule
         if not len(rows):
-            return np.zeros((len(wanted), 0))
+            return np.zeros((1, len(wanted), 0))
         inputs = self.kernel.recursion.inputs
         base = self._base(wanted, schedule.time[rows], member=member)
-        base[inputs.observed[kind]] = schedule.value[rows]
+        base[inputs.observed[kind]] = values
         for ref, value in inputs.durations[kind].items():
             base[value] = schedule.durations[ref][rows]
-        return self._evaluated(wanted, base, (1, len(rows)))[0]
+        return self._evaluated(wanted, base, values.shape)
 
     @property
     def _count(self) -> int:

@@ -23,7 +23,7 @@ from sbmlang.library.family import (
 
 __all__ = [
     "DISTRIBUTIONS", "Argument", "ArgumentError", "Binding", "Distribution", "Form", "Role", "Support",
-    "Value", "find", "match_arguments", "register",
+    "Value", "family", "find", "match_arguments", "register",
 ]  # fmt: skip
 
 DISTRIBUTIONS: dict[str, Distribution] = {}
@@ -36,6 +36,20 @@ def register(distribution: Distribution) -> None:
 
 for _family in (*continuous.FAMILIES, *bounded.FAMILIES, *discrete.FAMILIES, *multivariate.FAMILIES):
     register(_family)
+
+
+_EXACTLY = Distribution(
+    "Exactly",
+    "the value itself; what ``observe y = p`` says, never written",
+    (Argument("value", "location"),),
+    (),
+    lambda value: (None, None),
+)
+
+
+def family(name: str) -> Distribution:
+    """The family of a law in a model: one that can be written, or ``Exactly``."""
+    return _EXACTLY if name == _EXACTLY.name else DISTRIBUTIONS[name]
 
 
 def find(name: str) -> Distribution:

@@ -95,7 +95,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "max": Function("max", "largest of its arguments", "same", sp.Max, least=2, most=None),
 }
 
-CONSTANTS: Mapping[str, Expr] = {"pi": sp.pi}
+CONSTANTS: Mapping[str, Expr] = {"pi": sp.pi, "inf": sp.oo}
 
 REDUCTIONS: Mapping[str, Reduction] = {
     r.name: r

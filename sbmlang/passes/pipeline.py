@@ -17,6 +17,7 @@ from sbmlang.passes.derivatives import jacobian
 from sbmlang.passes.discretise import discretise
 from sbmlang.passes.engines import engines, none_of_them
 from sbmlang.passes.gaussian import Gaussianity, gaussian
+from sbmlang.passes.outside import likelihood
 from sbmlang.passes.positivity import bounded
 from sbmlang.passes.simplify import simplify
 from sbmlang.passes.stages import all_stages, order, stages
@@ -87,6 +88,7 @@ def facts(model: Model) -> Facts:
         jacobian=slopes.entries,
         jacobian_reason=slopes.reason,
         jump_times=structure.jump_times(model),
+        likelihood=likelihood(model),
     )
     return found if isinstance(model.dynamics, Ode) else stochastic(model, found)
 

@@ -65,6 +65,7 @@ def base_stages(model: Model) -> dict[str, Stage]:
         **dict.fromkeys(model.dims, Stage.ONCE),
         **{c.name: Stage.ONCE for c in model.covariates},
         **{p.name: Stage.PARAMETERS for p in model.parameters},
+        **{o.name: Stage.PARAMETERS for o in model.outputs},
         **{f.name: Stage.TIME for f in model.forcings},
         model.time.name: Stage.TIME,
         **{s.name: Stage.STATE for s in model.states},

@@ -87,6 +87,8 @@ def gaussian_observations(model: Model) -> Fact:
     known = degrees(model)
     logs = []
     for o in model.observations:
+        if o.exactly is not None:
+            return Fact(False, f"{o.name} is observed without an error", span=o.span)
         if o.law.family not in ("Normal", "MvNormal", "LogNormal"):
             return Fact(False, f"the error law of {o.name} is {o.law.family}", span=o.span)
         where, _ = location(o)

@@ -47,15 +47,29 @@ def approximation_line(tree: xr.DataTree) -> str:
         return ""
     k, limit = float(a["pareto_k"]), float(a.get("pareto_k_limit", 0.7))
     worth = f"{float(a['effective_proposals']):.0f} of {a['proposals']}" if "effective_proposals" in a else ""
-    done = (
-        f"draws corrected by importance weights, worth {worth} independent ones"
-        if a.get("corrected")
-        else "draws are those of the approximation, uncorrected"
-    )
-    return f"{a['method']}: Pareto k {k:.2f} (good below {limit:.2f}); {done}; {_elbos(a)}"
+    done = "; ".join(filter(None, (_done(str(a.get("corrected") or ""), worth), _elbos(a))))
+    return f"{a['method']}: Pareto k {k:.2f} (good below {limit:.2f}); {done}"
+
+
+def _done(corrected: str, worth: str) -> str:
+    """How the draws were made those of the posterior."""
+    match corrected:
+        case "" | "none":
+            return "draws are those of the approximation, uncorrected"
+        case "metropolis":
+            start = f"taken by importance weights (worth {worth}) " if worth else ""
+            return f"draws {start}moved by short Metropolis chains"
+        case "nuts":
+            return "draws are those of NUTS, because the approximation was too far away"
+        case _:
+            return "draws corrected by importance weights" + (
+                f", worth {worth} independent ones" if worth else ""
+            )
 
 
 def _elbos(a: Mapping[str, Any]) -> str:
+    if "elbo" not in a:
+        return ""
     text = f"ELBO {float(a['elbo']):.2f} ± {float(a['elbo_se']):.2f}"
     training = a.get("training") or {}
     if "elbo" in training:
@@ -65,20 +79,27 @@ def _elbos(a: Mapping[str, Any]) -> str:
 
 def _weights(a: Mapping[str, Any]) -> Iterator[Diagnostic]:
     k, limit = float(a["pareto_k"]), float(a.get("pareto_k_limit", 0.7))
-    if not a.get("corrected"):
+    how = str(a.get("corrected") or "none")
+    if how == "nuts" or (how == "none" and k < limit):
+        return  # draws of another method; draws that were left as they are on request
+    if how == "none":
+        nearer = (
+            "method='flow' with more iterations or a richer family comes nearer"
+            if "elbo" in a
+            else "a network trained on more simulations comes nearer; sbm calibrate tells how good its answers are otherwise"
+        )
         yield error(
             "W793",
             f"the approximation is too far from the posterior to be corrected: Pareto k {k:.2f}, good below {limit:.2f}",
             help=(
                 "the draws are those of the approximation; intervals may be too narrow or in the wrong place",
-                "method='flow' with more iterations or a richer family comes nearer; method='nuts' of the jax"
-                " backend needs no such approximation",
+                f"{nearer}; method='nuts' of the jax backend needs no such approximation",
             ),
         )
         return
     draws = int(a.get("options", {}).get("draws", 0))
     worth = float(a.get("effective_proposals", draws))
-    if worth < FEW * draws:
+    if worth < FEW * draws and how != "metropolis":
         yield error(
             "W797",
             f"the {draws} corrected draws are worth only {worth:.0f} independent ones: many are repeated",
@@ -99,7 +120,7 @@ def _training(a: Mapping[str, Any]) -> Iterator[Diagnostic]:
             " the ELBO",
             help="more may bring the approximation nearer: raise iterations= or time_limit=, or resume from a checkpoint",
         )
-    if "elbo" in training:
+    if "elbo" in training and "elbo" in a:
         gap = abs(float(training["elbo"]) - float(a["elbo"]))
         if gap > max(4 * hypot(float(training["elbo_se"]), float(a["elbo_se"])), DISAGREEMENT):
             yield error(

@@ -16,7 +16,7 @@ MEASURED = ("wall_s", "cpu_s", "compile_s", "sampling_s", "gradients", "simulati
 class Cost:
     """Seconds, evaluations and megabytes of a run (``results.cost.Meter``); None where a file does not say.
 
-    ``ess`` is the smallest effective sample size of a parameter (bulk); per second of wall time, and per 1000
+    ``simulations`` counts those a network was trained on, its training takes no part in the seconds. ``ess`` is the smallest effective sample size of a parameter (bulk); per second of wall time, and per 1000
     gradients.
     """
 
@@ -47,7 +47,11 @@ class Cost:
 def cost(fit: Fit) -> Cost:
     """The cost that a fit's attributes tell."""
     told = fit.attributes.get("cost")
-    told = told if isinstance(told, Mapping) else {}
+    told = dict(told) if isinstance(told, Mapping) else {}
+    if isinstance(
+        network := fit.attributes.get("network"), Mapping
+    ):  # shared by all data sets it is applied to
+        told["simulations"] = float(told.get("simulations") or 0) + float(network.get("simulations") or 0)
     sizes = fit.effective(fit.convergence.ess_bulk)
     ess = float(np.nanmin(sizes)) if np.isfinite(sizes).any() else np.nan
     return Cost(fit.name, **{n: None if told.get(n) is None else float(told[n]) for n in MEASURED}, ess=ess)

@@ -19,7 +19,20 @@ from sbmlang.errors import Diagnostic, SbmError, did_you_mean, error
 from sbmlang.results.scalars import Convergence, Floats, Scalar, convergence, moves, pareto_smoothed, scalars
 from sbmlang.results.tree import attributes
 
+AMORTIZED = (
+    "npe",
+    "diffusion",
+    "flow-matching",
+    "dbuq",
+)  # methods whose answers a network learned from simulations
 _COMMENT = re.compile(r'("[^"\n]*")|#[^\n]*')
+
+
+_CORRECTIONS = {
+    "psis": "importance-corrected",
+    "metropolis": "Metropolis-corrected",
+    "nuts": "replaced by NUTS",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +69,19 @@ class Fit:
         return bool(self.attributes.get("independent_draws"))
 
     @property
+    def correction(self) -> str:
+        """How draws of an approximation were made those of the posterior: psis, metropolis, nuts; "" not at all."""
+        how = self.attributes.get("corrected")
+        return "psis" if how is True else "" if how in (None, False, "none") else str(how)
+
+    @property
     def corrected(self) -> bool:
-        """Whether draws were resampled by importance weights."""
-        return bool(self.attributes.get("corrected"))
+        return bool(self.correction)
+
+    @property
+    def amortized(self) -> bool:
+        """Whether the draws are those of a network that learned from simulations, corrected or not."""
+        return bool(self.attributes.get("amortized")) or str(self.attributes.get("method", "")) in AMORTIZED
 
     @property
     def how(self) -> str:
@@ -66,7 +89,9 @@ class Fit:
         a = self.attributes
         engine = a.get("engine")
         states = engine.get("label", "") if isinstance(engine, Mapping) else ""
-        corrected = "importance-corrected" if self.corrected else ""
+        corrected = _CORRECTIONS.get(self.correction, self.correction) or (
+            "uncorrected" if self.amortized else ""
+        )
         first = " ".join(filter(None, (str(a.get("backend", "")), str(a.get("method", "")))))
         return ", ".join(filter(None, (first, states, corrected)))
 
@@ -83,7 +108,7 @@ class Fit:
         Resampling n draws with weights adds a variance of 1/(effective number of weights) to that of 1/n.
         """
         group = self.tree["approximation"].to_dataset() if "approximation" in self.tree.children else None
-        if not self.corrected or group is None or "log_weight" not in group.data_vars:
+        if self.correction != "psis" or group is None or "log_weight" not in group.data_vars:
             return 1.0
         ratios = group["log_weight"].to_numpy().ravel()
         log_w, _ = pareto_smoothed(ratios[np.isfinite(ratios)])

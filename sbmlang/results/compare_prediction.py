@@ -124,15 +124,21 @@ def score_differences(fits: Sequence[Fit], forwards: Sequence[Forward], common: 
 
 
 def checks(fit: Fit) -> Iterator[Check]:
-    """Mean, sd, extremes and correlation from row to row of each channel, observed and in replicates."""
+    """``discrepancies`` of each channel of a fit."""
     for name, observed, replicates in _replicates(fit):
-        for statistic, of in _STATISTICS.items():
-            t, drawn = float(of(observed[None])[0]), of(replicates)
-            if np.isfinite(t) and np.isfinite(drawn).all():
-                ties = 0.5 * np.mean(drawn == t)
-                yield Check(
-                    fit.name, name, statistic, t, float(np.mean(drawn)), float(np.mean(drawn > t) + ties)
-                )
+        yield from discrepancies(observed, replicates, name, fit.name)
+
+
+def discrepancies(observed: Floats, replicates: Floats, channel: str = "", fit: str = "") -> Iterator[Check]:
+    """Mean, sd, extremes and correlation from row to row of values (row,) and in replicates (draw, row).
+
+    Posterior predictive p-values (Gelman, Meng & Stern 1996, Statistica Sinica 6, 733-807).
+    """
+    for statistic, of in _STATISTICS.items():
+        t, drawn = float(of(observed[None])[0]), of(replicates)
+        if np.isfinite(t) and np.isfinite(drawn).all():
+            ties = 0.5 * np.mean(drawn == t)
+            yield Check(fit, channel, statistic, t, float(np.mean(drawn)), float(np.mean(drawn > t) + ties))
 
 
 def seen(fit: Fit) -> Iterator[Seen]:

@@ -298,7 +298,7 @@ def _cost(found: Comparison) -> Sheet:
         Head("simulations", spare=6), Head("peak MB", spare=5), Head("ESS/s"), Head("ESS/s of sampling", spare=2), Head("ESS/1000 gradients", spare=7),
     )  # fmt: skip
     return Sheet("cost", "cost", heads, tuple(rows),
-                 "ESS is the smallest of a parameter. Gradients are leapfrog or training evaluations, simulations are particle paths; a dash: not told.")  # fmt: skip
+                 "ESS is the smallest of a parameter. Gradients are leapfrog or training evaluations, simulations are particle paths, or what a network was trained on; a dash: not told.")  # fmt: skip
 
 
 def columns(sheet: Sheet) -> Sequence[int]:

@@ -26,7 +26,7 @@ class Trust:
     """Diagnostics of a fit; None where a method has no such thing.
 
     ``r_hat`` and ``ess`` (bulk) and ``ess_tail`` are of the worst parameter (``..._at``). ``pareto_k`` is of the
-    importance weights against the exact log density. ``elbo`` with its standard error is for show: it does not
+    importance weights against the exact log density, ``correction`` what they were used for (``Fit.correction``). ``elbo`` with its standard error is for show: it does not
     rank fits by calibration. ``contraction`` is 1 - posterior variance/prior variance by label.
     """
 
@@ -40,7 +40,8 @@ class Trust:
     draws: int
     bfmi: float | None
     pareto_k: float | None
-    corrected: bool
+    correction: str
+    amortized: bool
     elbo: float | None
     elbo_error: float | None
     approximate_filter: bool
@@ -49,10 +50,20 @@ class Trust:
     notes: tuple[str, ...]
 
     @property
+    def corrected(self) -> bool:
+        """Whether draws of an approximation were made those of the posterior."""
+        return bool(self.correction)
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether these are a network's draws as they are, of which nothing in the fit says how good they are."""
+        return self.amortized and not self.corrected
+
+    @property
     def sound(self) -> bool:
         """Whether nothing here speaks against the draws."""
         chains = self.r_hat is None or self.r_hat <= R_HAT
-        weights = self.pareto_k is None or self.pareto_k < GOOD_K
+        weights = self.pareto_k is None or self.pareto_k < GOOD_K or self.correction == "nuts"
         diverged = (self.divergences or 0) > FEW_DIVERGENCES * self.draws
         return chains and weights and not diverged and not any(f.code in _SERIOUS for f in self.findings)
 
@@ -62,7 +73,7 @@ _SERIOUS = ("W701", "W702", "W705", "W706", "W709")
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What a simulation-based calibration (``sbm sbc``) found: its verdict in words, the engine it is about, how
+    """What a simulation-based calibration (``sbm sbc``, ``sbm calibrate``) found: its verdict in words, the engine it is about, how
     many replications there were and how many failed, and scalars whose ranks are not uniform.
     """
 
@@ -89,20 +100,24 @@ def trust(fit: Fit) -> Trust:
         float(np.nanmin(tail)) if np.isfinite(tail).any() else np.nan,
         int(stats["diverging"].sum()) if "diverging" in stats else None, fit.draws,
         float(energies.min()) if len(energies) else None,
-        _number(a.get("pareto_k")), fit.corrected, _number(a.get("elbo")), _number(a.get("elbo_se")),
+        _number(a.get("pareto_k")), fit.correction, fit.amortized, _number(a.get("elbo")), _number(a.get("elbo_se")),
         fit.approximate_filter, _contraction(fit), diagnose(fit.tree), tuple(map(str, a.get("notes", ()))),
     )  # fmt: skip
 
 
 def calibrated(name: str, tree: xr.DataTree) -> Calibrated:
-    """Reads a file of ``sbm sbc``. Raises ``SbmError`` E806 for another one."""
+    """Reads a file of ``sbm sbc`` or ``sbm calibrate``. Raises ``SbmError`` E806 for another one."""
     if "calibration" not in tree.children:
         raise SbmError(
             error("E806", f"'{name}' holds no calibration", help="make one: sbm sbc FILE --method nuts -o sbc.nc", place=name)
         )  # fmt: skip
     a, table = attributes(tree), tree["calibration"].to_dataset()
     p = table["p"].values.astype(np.float64)
-    wrong = tuple(str(q) for q, v in zip(table["quantity"].values, p, strict=True) if v * len(p) < FAMILYWISE)
+    tests = dict(zip(map(str, table["quantity"].values), p.tolist(), strict=True))
+    if "coverage" in tree.children:  # of all parameters together, by sbm calibrate
+        whole = tree["coverage"].to_dataset()
+        tests |= dict(zip(map(str, whole["kind"].values), whole["p"].values.tolist(), strict=True))
+    wrong = tuple(name for name, v in tests.items() if v * len(tests) < FAMILYWISE)
     each = tree["replications"].to_dataset()
     return Calibrated(
         name, str(a.get("model_name", "")), f"{a.get('backend', '')} {a.get('method', '')}".strip(), str(a.get("verdict", "")),

@@ -15,6 +15,7 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from sbmlang.errors import Diagnostic, error
+from sbmlang.results.amortized import amortized_findings
 from sbmlang.results.approximation import approximation_findings
 from sbmlang.results.scalars import Floats, Scalar, array_stats, convergence, moves, scalars
 from sbmlang.results.tree import attributes
@@ -36,7 +37,7 @@ def diagnose(tree: xr.DataTree) -> tuple[Diagnostic, ...]:
     if "posterior" not in tree.children:
         return ()
     checks: tuple[Check, ...] = (
-        _stuck, approximation_findings, _divergences, _chains, _sample_sizes, _tree_depth, _energy, _bounds
+        _stuck, amortized_findings, approximation_findings, _divergences, _chains, _sample_sizes, _tree_depth, _energy, _bounds
     )  # fmt: skip
     return tuple(chain.from_iterable(check(tree) for check in checks))
 

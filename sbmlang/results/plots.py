@@ -15,7 +15,15 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from sbmlang.errors import Diagnostic, SbmError, did_you_mean, error
-from sbmlang.results import plot_chains, plot_fit, plot_forecast, plot_marginals, plot_states, plot_studies
+from sbmlang.results import (
+    plot_chains,
+    plot_checks,
+    plot_fit,
+    plot_forecast,
+    plot_marginals,
+    plot_states,
+    plot_studies,
+)
 from sbmlang.results.plot_style import RC
 from sbmlang.results.scalars import moves, scalars
 from sbmlang.results.store import write_whole
@@ -48,6 +56,10 @@ KINDS: dict[str, Kind] = {
     "calibration": Kind(
         plot_studies.calibration, "calibration", "ranks of true values among draws (sbm sbc)"
     ),
+    "contraction": Kind(
+        plot_checks.contraction, "calibration", "z-scores against what data taught (sbm sbc, sbm calibrate)"
+    ),
+    "coverage": Kind(plot_checks.coverage, "coverage", "coverage of regions and balls (sbm calibrate)"),
     "recovery": Kind(plot_studies.recovery, "recovery", "estimates against true values (sbm recover)"),
     "forecast": Kind(plot_forecast.forecast, "forecast", "forecasts of each scenario (sbm predict)"),
 }

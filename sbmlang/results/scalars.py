@@ -95,7 +95,7 @@ SAME = 1e-6  # nats; weights that differ by less are equal
 
 def pareto_smoothed(log_ratios: Floats) -> tuple[Floats, float]:
     """Importance weights (draw,) from log ratios (draw,), on the log scale with sum 1, and their Pareto k-hat
-    (infinite with fewer than 25 draws, minus infinite where the largest weights are equal).
+    (infinite with fewer than 25 draws and where no tail can be fitted, minus infinite where the largest weights are equal).
 
     ArviZ's ``psislw`` takes the log likelihoods of rows to leave out, that is minus the log ratios. Vehtari,
     Simpson, Gelman, Yao & Gabry (2024), Journal of Machine Learning Research 25(72).
@@ -105,6 +105,8 @@ def pareto_smoothed(log_ratios: Floats) -> tuple[Floats, float]:
         return log_w - np.logaddexp.reduce(log_w), np.inf
     tail = np.sort(log_w)[-int(np.ceil(min(len(log_w) / 5, 3 * np.sqrt(len(log_w))))) :]
     if np.ptp(tail) > SAME:  # else the weights are bounded, and there is nothing to smooth
-        log_w, k = array_stats.psislw(-log_w)
+        with np.errstate(divide="ignore", invalid="ignore"):  # where one draw has all the weight
+            smooth, k = array_stats.psislw(-log_w)
+        log_w, k = (smooth, k) if np.isfinite(k) and np.isfinite(smooth).all() else (log_w, np.inf)
     top = log_w.max()
     return log_w - top - np.log(np.exp(log_w - top).sum()), float(k)

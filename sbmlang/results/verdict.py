@@ -7,7 +7,7 @@ posterior sd, an sd by more than 10 %). The ELBO is never asked: it does not ran
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
@@ -87,14 +87,35 @@ def importance(found: Comparison) -> Iterator[Statement]:
     for t in found.trust.values():
         if t.pareto_k is None:
             continue
-        if t.pareto_k >= GOOD_K:
+        if t.correction == "nuts":
+            yield Statement("importance", "note", t.fit, f"the network behind {t.fit} was too far from the posterior (Pareto k-hat "
+                            f"{t.pareto_k:.2f}, at most {GOOD_K} is good), so its draws are those of NUTS")  # fmt: skip
+        elif t.pareto_k >= GOOD_K and t.amortized:
+            yield Statement("importance", "bad", t.fit, f"Pareto k-hat of {t.fit} is {t.pareto_k:.2f}, at most {GOOD_K} is good: its "
+                            "network misses a part of the posterior of these data and its draws cannot be corrected",
+                            "train on more simulations, or use NUTS for these data")  # fmt: skip
+        elif t.pareto_k >= GOOD_K:
             yield Statement("importance", "bad", t.fit, f"Pareto k-hat of {t.fit} is {t.pareto_k:.2f}, at most {GOOD_K} is good: "
                             f"its approximation misses a part of the posterior and its draws cannot be corrected",
                             "train a richer approximation, or use NUTS")  # fmt: skip
         else:
-            how = "its draws are corrected by them" if t.corrected else "they could correct its draws"
+            how = {
+                "": "they could correct its draws",
+                "metropolis": "its draws are corrected by them and by short Metropolis chains",
+            }.get(t.correction, "its draws are corrected by them")
             yield Statement("importance", "good", t.fit,
                             f"the importance weights of {t.fit} are reliable (Pareto k-hat {t.pareto_k:.2f}), {how}")  # fmt: skip
+
+
+def unchecked(found: Comparison) -> Iterator[Statement]:
+    """Answers of networks that nothing has compared with the declared likelihood."""
+    for t in found.trust.values():
+        if t.unchecked and t.pareto_k is None:
+            yield Statement("unchecked", "warning", t.fit, f"{t.fit} holds a network's draws as they are",
+                            "nothing in the fit tells how near they are; sbm calibrate does, and its file is shown here with --sbc")  # fmt: skip
+        elif t.unchecked:
+            yield Statement("unchecked", "warning", t.fit, f"{t.fit} holds a network's draws as they are",
+                            "sbm apply without --correct none moves them to the posterior that the file declares")  # fmt: skip
 
 
 def means(found: Comparison) -> Iterator[Statement]:
@@ -246,6 +267,12 @@ def price(found: Comparison) -> Iterator[Statement]:
         if rates[fast] > 1.5 * rates[slow]:
             yield Statement("price", "note", fast, f"{fast} gives {rates[fast] / rates[slow]:.1f} times as many effective draws per "
                             f"second of its whole run as {slow} ({rates[fast]:.3g} against {rates[slow]:.3g})")  # fmt: skip
+    for fit in found.fits:
+        network = fit.attributes.get("network")
+        if isinstance(network, Mapping) and isinstance(spent := network.get("seconds"), Mapping):
+            seconds = sum(float(v) for n, v in spent.items() if n in ("simulate", "train"))
+            yield Statement("price", "note", fit.name, f"{fit.name} draws from a network that took {seconds:.0f} s and "
+                            f"{network.get('simulations')} simulations to train, once for all data sets; its own seconds do not count them")  # fmt: skip
     if silent:
         yield Statement(
             "price", "note", "", f"what {_few(silent)} cost is not in the file, so it is not compared"
@@ -267,6 +294,7 @@ def choice(found: Comparison) -> Iterator[Statement]:
         )
         return
     exact = [n for n in good if not found.trust[n].approximate_filter] or good
+    exact = [n for n in exact if not found.trust[n].unchecked] or exact
     rates = {n: found.cost[n].ess_per_second for n in exact}
     priced = all(rates.values())  # where one is not told, nobody is the cheapest
     best = max(exact, key=lambda n: rates[n] or 0.0) if priced else exact[0]
@@ -285,7 +313,7 @@ def choice(found: Comparison) -> Iterator[Statement]:
 
 
 RULES: tuple[Rule, ...] = (
-    not_comparable, reference_itself, chains, importance, means, spreads, quantiles, joint, agreeing, elbo, calibration,
+    not_comparable, reference_itself, chains, importance, unchecked, means, spreads, quantiles, joint, agreeing, elbo, calibration,
     scores, holdout, replicates, price, choice,
 )  # fmt: skip
 
@@ -310,9 +338,12 @@ def _instead(found: Comparison, a: Agreement) -> str:
     t = found.trust[a.fit]
     sound = found.trust[a.reference].sound
     if t.pareto_k is not None and t.pareto_k < GOOD_K and not t.corrected:
-        return "use the importance-corrected draws" + (f" or {a.reference}" if sound else "")
+        return f"use the {'corrected' if t.amortized else 'importance-corrected'} draws" + (
+            f" or {a.reference}" if sound else ""
+        )
     if t.pareto_k is not None and not t.corrected:
-        return f"use {a.reference}" if sound else "train a richer approximation"
+        richer = "train on more simulations" if t.amortized else "train a richer approximation"
+        return f"use {a.reference}" if sound else richer
     return (
         f"use {a.reference}"
         if sound

@@ -162,7 +162,7 @@ def sbc(model: Any, design: Dataset | None = None, **options: Any) -> Calibratio
 def _rows(found: Study) -> list[CalibrationRow]:
     good = found.good
     made = [
-        _row(
+        row_of(
             q.label,
             q.unit,
             q.role,
@@ -174,7 +174,8 @@ def _rows(found: Study) -> list[CalibrationRow]:
     return [r for r in made if r.replications >= 2]
 
 
-def _row(label: str, unit: str, role: str, asked: list[Any], prior_sd: float | None) -> CalibrationRow:
+def row_of(label: str, unit: str, role: str, asked: list[Any], prior_sd: float | None) -> CalibrationRow:
+    """What was asked about one scalar in all replications, as one row."""
     u, share, truth, mean, sd, ess = (
         np.array([getattr(a, f) for a in asked]) for f in ("u", "share", "truth", "mean", "sd", "ess")
     )

@@ -5,11 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
+from uuid import uuid4
 
 from sbmlang.errors import SbmError, error
 from sbmlang.studies.replication import Record, Task, replicate
 from sbmlang.studies.simulated import Replicate
+
+Shared = TypeVar("Shared")
+One = TypeVar("One")
+Done = TypeVar("Done")
 
 AHEAD = 4  # data sets given out per process before one comes back
 
@@ -17,7 +23,7 @@ AHEAD = 4  # data sets given out per process before one comes back
 def run(
     task: Task, items: Iterable[Replicate], *, workers: int = 1, scheduler: str | None = None
 ) -> Iterator[Record]:
-    """Records as they are finished, in any order.
+    """Records as they are finished, in any order; a replication that kills its process is a failure.
 
     With one worker and no scheduler in this very process; otherwise every process compiles the program once.
     Raises ``SbmError`` E823 without dask, E824 for a scheduler that does not answer.
@@ -25,54 +31,55 @@ def run(
     if scheduler is None and workers <= 1:
         yield from (replicate(task, one) for one in items)
         return
-    with _client(workers, scheduler) as client:
-        yield from _spread(client, task, items)
+    with client(workers, scheduler) as connected:
+        for one, problem, record in spread(connected, replicate, task, items):
+            yield record or Record(one.number, 0.0, f"{type(problem).__name__}: {problem}")
 
 
-def _spread(client: Any, task: Task, items: Iterable[Replicate]) -> Iterator[Record]:
-    """Keeps every process busy without making all data sets at once; one that kills its process is a failure."""
+def spread(
+    client: Any, work: Callable[[Shared, One], Done], shared: Shared, items: Iterable[One]
+) -> Iterator[tuple[One, BaseException | None, Done | None]]:
+    """``work(shared, item)`` of every item as it is finished, in any order: the item, what went wrong, the result.
+
+    Keeps every process busy without making all items at once.
+    """
     import distributed
 
     as_completed: Any = distributed.as_completed  # dask's functions carry no types
-    shared = client.scatter(task, broadcast=True)
+    sent = client.scatter(shared, broadcast=True)
     waiting = iter(items)
     size = max(1, sum(client.nthreads().values()))
-    of: dict[str, int] = {}
+    of: dict[str, One] = {}
 
-    def submit(one: Replicate) -> Any:
-        future = client.submit(replicate, shared, one, key=f"{task.key}-{one.number}", pure=False, retries=0)
-        of[future.key] = one.number
+    def submit(one: One) -> Any:
+        future = client.submit(work, sent, one, key=f"{work.__name__}-{uuid4().hex}", pure=False, retries=0)
+        of[future.key] = one
         return future
 
     first = [submit(one) for _, one in zip(range(AHEAD * size), waiting, strict=False)]
     done = as_completed(first)
     for future in done:
-        number, problem = of.pop(future.key), future.exception()
-        yield Record(number, 0.0, f"{type(problem).__name__}: {problem}") if problem else future.result()
-        for one in _up_to_one(waiting):
-            done.add(submit(one))
-
-
-def _up_to_one(items: Iterator[Replicate]) -> Iterator[Replicate]:
-    for one in items:
-        yield one
-        return
+        one, problem = of.pop(future.key), future.exception()
+        yield one, problem, None if problem else future.result()
+        for following in islice(waiting, 1):
+            done.add(submit(following))
 
 
 @contextmanager
-def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
+def client(workers: int, scheduler: str | None) -> Iterator[Any]:
+    """Processes of this machine, or those of a scheduler. Raises ``SbmError`` E823, E824."""
     try:
         import distributed
     except ModuleNotFoundError as missing:
         raise SbmError(
-            error("E823", f"replications in several processes need the package '{missing.name}', which is not installed",
+            error("E823", f"several processes need the package '{missing.name}', which is not installed",
                   help=("pip install 'sbmlang[studies]'", "or leave --workers and --scheduler away: one process does"))
         ) from None  # fmt: skip
     Client: Any = distributed.Client
     LocalCluster: Any = distributed.LocalCluster
     if scheduler is not None:
-        with _closing(lambda: Client(scheduler, timeout=10), scheduler) as client:
-            yield client
+        with _closing(lambda: Client(scheduler, timeout=10), scheduler) as connected:
+            yield connected
         return
     with (
         LocalCluster(
@@ -82,9 +89,9 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
             dashboard_address=None,
             silence_logs=logging.ERROR,
         ) as cluster,
-        Client(cluster) as client,
+        Client(cluster) as connected,
     ):
-        yield client
+        yield connected
 
 
 @contextmanager

@@ -163,6 +163,6 @@ def _together(fit: Fitted, trees: Mapping[str, xr.DataTree], notes: Sequence[Dia
 
 def _discrete(fit: Fitted) -> frozenset[str]:
     """The channels of counts."""
-    from sbmlang.library.distributions import DISTRIBUTIONS
+    from sbmlang.library.distributions import family
 
-    return frozenset(o.name for o in fit.model.ir.observations if DISTRIBUTIONS[o.law.family].discrete)
+    return frozenset(o.name for o in fit.model.ir.observations if family(o.law.family).discrete)

@@ -146,7 +146,7 @@ def _record(task: Task, one: Replicate, program: Program, data: Dataset, tree: x
     worth = _weights_worth(tree) if independent else np.fmin(told.ess_bulk, told.ess_tail)
     rng = np.random.default_rng([task.seed, 3, one.number])
     asked = {
-        s.label: _ask(s, truth[s.label], float(np.broadcast_to(worth, len(items))[i]), task.ranked, rng)
+        s.label: ask(s, truth[s.label], float(np.broadcast_to(worth, len(items))[i]), task.ranked, rng)
         for i, s in enumerate(items)
         if moves(s.draws)
     }
@@ -163,14 +163,15 @@ def _record(task: Task, one: Replicate, program: Program, data: Dataset, tree: x
 def _weights_worth(tree: xr.DataTree) -> float:
     """How many independent draws the resampled draws of an approximation are worth; all where none were resampled."""
     draws = tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"]
-    if not attributes(tree).get("corrected") or "approximation" not in tree.children:
+    if attributes(tree).get("corrected") != "psis" or "approximation" not in tree.children:
         return float(draws)
     log_weight = np.asarray(tree["approximation"]["log_weight"].values, dtype=np.float64).ravel()
     weight = np.exp(log_weight - log_weight.max())
     return float(min(draws, weight.sum() ** 2 / (weight**2).sum()))
 
 
-def _ask(s: Scalar, truth: float, worth: float, most: int, rng: np.random.Generator) -> Asked:
+def ask(s: Scalar, truth: float, worth: float, most: int, rng: np.random.Generator) -> Asked:
+    """A scalar's draws, worth so many independent ones, against its true value; see ``ranks.place``."""
     placed = place(truth, s.draws, worth, most, rng)
     q025, q05, q25, q75, q95, q975 = map(float, np.quantile(s.draws, (0.025, 0.05, 0.25, 0.75, 0.95, 0.975)))
     return Asked(

@@ -391,15 +391,18 @@ class Censored:
 
 @dataclass(frozen=True, slots=True)
 class ObserveDecl:
+    """``observe y ~ Dist(...)`` (``law``), or ``observe y = p`` (``value``): an output itself, without an error."""
+
     name: str
     index: tuple[IndexName, ...]
     unit: UnitExpr | None
     column: str | None
-    law: Call
+    law: Call | None
     doc: str
     name_span: Span
     span: Span
     censoring: Censored | None = None
+    value: Name | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,10 +416,50 @@ class ReportDecl:
     span: Span
 
 
+@dataclass(frozen=True, slots=True)
+class OutputName:
+    """An output of a simulator. ``columns`` are the columns of a table that hold it, where they are written."""
+
+    name: str
+    index: tuple[IndexName, ...]
+    unit: UnitExpr | None
+    columns: tuple[str, ...]
+    span: Span
+    column_spans: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InputName:
+    """A parameter that a simulator is given."""
+
+    name: str
+    span: Span
+
+
+SimulatorKind = Literal["table", "python", "command"]
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorDecl:
+    """``simulator NAME from KIND "source" : a, b -> y[index] [unit] random density expr``."""
+
+    name: str
+    kind: SimulatorKind
+    source: str
+    inputs: tuple[InputName, ...]
+    outputs: tuple[OutputName, ...]
+    random: bool
+    density: Expr | None
+    doc: str
+    name_span: Span
+    source_span: Span
+    span: Span
+
+
 Statement = (
     ModelDecl | UnitDecl | TimeDecl | IndexDecl | ConstDecl | DataDecl | ForcingDecl | ParamDecl | FnDecl
     | LetDecl | StateDecl | SinkDecl | FluxDecl | DriftDecl | NoiseDecl | WienerDecl | NextDecl | DrawDecl
-    | InitDecl | ObserveDecl | ReportDecl
+    | InitDecl | ObserveDecl | ReportDecl | SimulatorDecl
 )  # fmt: skip
 
 

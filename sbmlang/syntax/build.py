@@ -338,6 +338,23 @@ class StatementBuilder(ExpressionBuilder):
             self._span(name), self._span(meta), options.get("how it is censored"),
         )  # fmt: skip
 
+    def observe_exactly(self, meta: Meta, children: Any) -> ast.ObserveDecl:
+        name, (index, unit), before, value, after, doc = children
+        options = self._options(o for o in (before, *after) if o)
+        censored = options.get("how it is censored")
+        if not isinstance(value, ast.Name) or censored is not None:
+            equals = self._source.text.rindex("=", 0, value.span.start)
+            at = Span(equals, equals + 1, self._source) if censored is None else censored.span
+            raise SbmError(
+                error("E109", "'=' where `observe` takes '~'", at,
+                      help=("what is measured has a distribution: observe NAME ~ Normal(expression, sd)",
+                            "only an output of a random simulator is observed by itself: observe y[axis] = p[axis]"))
+            )  # fmt: skip
+        return ast.ObserveDecl(
+            str(name), index, unit, options.get("column"), None, _text(doc),
+            self._span(name), self._span(meta), None, value,
+        )  # fmt: skip
+
     def observe_options(self, meta: Meta, children: list[_Option]) -> list[_Option]:
         return children
 
@@ -355,6 +372,49 @@ class StatementBuilder(ExpressionBuilder):
     def report(self, meta: Meta, children: Any) -> ast.ReportDecl:
         name, (index, unit), value, doc = children
         return ast.ReportDecl(str(name), index, unit, value, _text(doc), self._span(name), self._span(meta))
+
+    # --- simulators ---
+
+    def simulator(self, meta: Meta, children: Any) -> ast.SimulatorDecl:
+        name, origin, source, inputs, outputs, options, doc = children
+        kind: Any = origin.split()[-1]
+        return ast.SimulatorDecl(
+            str(name), kind, _text(source), inputs, outputs, "random" in options, options.get("density"),
+            _text(doc), self._span(name), self._span(source), self._span(meta),
+        )  # fmt: skip
+
+    def inputs(self, meta: Meta, children: list[Token]) -> tuple[ast.InputName, ...]:
+        return tuple(ast.InputName(str(name), self._span(name)) for name in children)
+
+    def output(self, meta: Meta, children: Any) -> ast.OutputName:
+        name, (index, unit), column = children
+        columns = () if column is None else (column,)
+        return ast.OutputName(str(name), index, unit, tuple(map(_text, columns)), self._span(name),
+                              tuple(map(self._span, columns)))  # fmt: skip
+
+    def outputs(self, meta: Meta, children: list[Any]) -> tuple[ast.OutputName, ...]:
+        """Outputs, each with the columns that follow it: ``LH[year] columns "a", "b", NEE[year]``."""
+        found: list[ast.OutputName] = []
+        for child in children:
+            if isinstance(child, ast.OutputName):
+                found.append(child)
+            elif found[-1].columns:
+                last = found[-1]
+                found[-1] = replace(last, columns=(*last.columns, _text(child)),
+                                    column_spans=(*last.column_spans, self._span(child)))  # fmt: skip
+            else:
+                help = f"name the columns of an output by: {found[-1].name} columns {child}"
+                raise SbmError(error("E101", f"unexpected text {child}", self._span(child), help=help))
+        return tuple(found)
+
+    def simulator_options(self, meta: Meta, children: list[_Option]) -> dict[str, Any]:
+        return self._options(children)
+
+    def random(self, meta: Meta, children: list[Token]) -> _Option:
+        return _Option("random", True, self._span(meta))
+
+    def density(self, meta: Meta, children: list[ast.Expr]) -> _Option:
+        return _Option("density", children[0], self._span(meta))
 
 
 def _is_word(unit: ast.UnitExpr) -> bool:

@@ -24,6 +24,7 @@ STATEMENTS = {
     "init": "init STATE = expression  or  init STATE ~ Distribution(...)",
     "observe": 'observe NAME[index] [unit] column "name in the data" ~ Distribution(...) censored below LIMIT',
     "report": "report NAME = expression",
+    "simulator": 'simulator NAME from table "runs.csv" : PARAMETER, PARAMETER -> OUTPUT[index] [unit]',
 }
 
 # Statements of the language that this version does not know, and what to write meanwhile.
@@ -37,6 +38,7 @@ LATER = {
 OPTIONS = {
     "step": "time", "scheme": "time", "origin": "time", "column": "time, data, forcing or observe",
     "enforced": "state", "cyclic": "index", "at": "flux", "censored": "observe", "rounded": "observe",
+    "columns": "simulator", "random": "simulator", "density": "simulator",
 }  # fmt: skip
 
 RESERVED = frozenset({"if", "then", "else", "and", "or", "not"})

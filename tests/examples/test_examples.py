@@ -30,11 +30,21 @@ DATA = {
     "scon/scon_ss": "scon_ss_t5000.csv",
     "scon/sawb_eca": "sawb_eca.csv",
     "forest_carbon": ("observations.csv", "sites.csv", "drivers.csv"),
+    "sbi/sir": "sir.csv",
+    "sbi/two_moons": "two_moons.csv",
+    "sbi/slcp": "slcp.csv",
+    "incubations": "series.csv",
+    "elm/elm": "observed.csv",
+    "gridded_carbon": ("respiration.csv", "climate.csv", "cells.csv"),
 }
+# Tables of many data sets: the column that tells them apart, and the one that is read here.
+ONE_OF = {"incubations": ("series", "WicklandNeff2008/C_WD_10_25")}
 OBSERVED = {
     "incubation": 225, "lynx_hare": 42, "drug_elimination": 20, "soil_respiration": 1067, "nile": 100,
     "hidden_markov": 107, "stochastic_volatility": 202, "ricker": 60, "sir": 30, "sir/cholera": 40,
-    "lorenz63": 100, "scon/scon_c": 4004, "scon/scon_ss": 4004, "scon/sawb_eca": 1005, "forest_carbon": 667,
+    "lorenz63": 100, "scon/scon_c": 4004, "scon/scon_ss": 4004, "scon/sawb_eca": 1005, "forest_carbon": 667, "incubations": 10,
+    "sbi/sir": 10, "sbi/two_moons": 2, "sbi/slcp": 8,
+    "elm/elm": 5, "gridded_carbon": 12000,
 }  # fmt: skip
 # What states="auto" takes; the others are deterministic.
 ENGINES = {
@@ -50,6 +60,9 @@ def opened(name):
     folder, _, file = name.partition("/")
     tables = [DATA[name]] if isinstance(DATA[name], str) else DATA[name]
     model = sbm.load(EXAMPLES / folder / f"{file or 'model'}.sbm")
+    if name in ONE_OF:
+        by, site = ONE_OF[name]
+        return model, sbm.read_sites(model, *(EXAMPLES / folder / table for table in tables), by=by)[site]
     return model, sbm.read_data(model, *(EXAMPLES / folder / table for table in tables))
 
 
@@ -192,3 +205,34 @@ def test_drug_elimination_agrees_with_the_reference_quantiles():
             below = (x < row[quantile]).astype(float)
             error = np.sqrt(p * (1 - p) * (1 / float(ess(below)) + 1 / row["n"]))
             assert abs(below.mean() - p) < 4 * error, (name, quantile)
+
+
+def test_every_incubation_reads_in_its_own_unit():
+    model = sbm.load(EXAMPLES / "incubations" / "model.sbm")
+    sites = sbm.read_sites(model, EXAMPLES / "incubations" / "series.csv", by="series")
+    about = pd.read_csv(EXAMPLES / "incubations" / "sites.csv").set_index("series")
+    assert list(sites) == list(about.index)
+    assert (sites.left_out, sites.notes) == ({}, ())
+    raw = pd.read_csv(EXAMPLES / "incubations" / "series.csv")
+    factors = {
+        "mgCO2/gsoil/day": 272.92,
+        "mgC/kgSOC": 1e-3,
+        "ugC/gSOC/hour": 24,
+        "percentC": 10,
+        "ugCO2/gsoil": 2.7292e-4,
+    }
+    for unit, factor in factors.items():
+        rows = raw[raw.unit == unit]
+        first = rows[rows.series == rows.series.iloc[0]]
+        found = sites[first.series.iloc[0]].channels[first.channel.iloc[0]].value
+        np.testing.assert_allclose(found, factor * first.value, rtol=1e-6)
+
+
+def test_incubations_respire_what_two_pools_lose():
+    model, data = opened("incubations")
+    theta = {"f": 0.04, "k_fast": 0.06, "k_slow": 4e-4, "carbon": 0.03, "sigma": 0.2}
+    times, values = (getattr(data.channels["total_carbon"], n) for n in ("time", "value"))
+    total = 1000 * (0.04 * -np.expm1(-0.06 * times) + 0.96 * -np.expm1(-4e-4 * times))
+    exact = stats.lognorm(0.2, scale=total).logpdf(values).sum()
+    exact += stats.lognorm(0.1, scale=0.03).logpdf(data.channels["content"].value).sum()
+    assert float(model.compile("torch").log_likelihood(theta, data)) == pytest.approx(exact, rel=1e-9)

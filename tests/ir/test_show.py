@@ -114,7 +114,7 @@ def test_engines_are_shown_chosen_first(walks: Model, counts: Model, layers: Mod
 def test_report_is_data_with_reasons(layers: Model) -> None:
     found = json.loads(json.dumps(report(*run(layers))))
     assert found["counts"] == {"states": 1, "sinks": 1, "accumulators": 0, "fluxes": 1, "parameters": 4,
-                               "observations": 1, "forcings": 1}  # fmt: skip
+                               "observations": 1, "forcings": 1, "simulators": 0}  # fmt: skip
     assert found["structure"]["linear drift"]["holds"] is True
     assert found["structure"]["constant coefficients"]["reason"].startswith(
         "the drift of C changes over time"

@@ -51,3 +51,20 @@ def test_a_good_fit_has_no_findings_but_a_line():
 def test_exact_methods_are_passed_over():
     exact = xr.DataTree(xr.Dataset(attrs={"method": "nuts"}))
     assert list(approximation_findings(exact)) == [] and approximation_line(exact) == ""
+
+
+def test_answers_of_networks_have_no_elbo():
+    """How they were corrected is said; what was asked for is no finding."""
+    of_network = {n: v for n, v in GOOD.items() if not n.startswith("elbo")} | {"method": "npe"}
+
+    def of(**changes):
+        return xr.DataTree(xr.Dataset(attrs=of_network | changes))
+
+    assert "ELBO" not in approximation_line(of())
+    assert "moved by short Metropolis chains" in approximation_line(of(corrected="metropolis"))
+    assert "those of NUTS" in approximation_line(of(corrected="nuts", pareto_k=1.2))
+    assert "uncorrected" in approximation_line(of(corrected="none"))
+    assert [d.code for d in approximation_findings(of(corrected="none"))] == []
+    assert [d.code for d in approximation_findings(of(corrected="nuts", pareto_k=1.2))] == []
+    (found,) = approximation_findings(of(corrected="", pareto_k=1.2))
+    assert found.code == "W793" and "more simulations" in found.help[1]

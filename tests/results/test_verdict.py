@@ -241,3 +241,46 @@ def test_odd_data_are_said_once_for_all_fits(pair):
         tree["posterior_predictive"]["y"].values[:] = np.random.default_rng(k).normal(size=(4, 500, 40))
     (s,) = [x for x in rules.replicates(compare({"x": trees[0], "y": trees[1]})) if "correlation" in x.text]
     assert "replicates of x, y" in s.text and "p < 0.001" in s.text
+
+
+NPE = {"method": "npe", "backend": "torch", "independent_draws": True}
+
+
+def test_a_corrected_answer_of_a_network_may_be_chosen(pair):
+    """Its simulations are counted, and how it was corrected is in its label."""
+    found = compare(
+        {
+            "nuts": pair(1, attrs={"cost": PAID}),
+            "npe": pair(2, attrs={**NPE, "pareto_k": 0.3, "corrected": "metropolis",
+                                  "network": {"simulations": 10_000, "seconds": {"simulate": 2, "train": 40, "cpu": 60}},
+                                  "cost": {**PAID, "wall_s": 1.0, "simulations": 500}}),
+        }
+    )  # fmt: skip
+    assert not said(rules.unchecked, found)
+    assert found.fit("npe").how == "torch npe, Metropolis-corrected"
+    assert "corrected by them and by short Metropolis chains" in said(rules.importance, found)[0]
+    assert found.cost["npe"].simulations == 10_500
+    (price,) = [s for s in said(rules.price, found) if "to train" in s]
+    assert price.startswith("npe draws from a network that took 42 s and 10000 simulations to train")
+    assert said(rules.choice, found)[0].startswith("use npe")
+
+
+def test_an_uncorrected_answer_of_a_network_is_not_chosen_while_there_is_another(pair):
+    found = compare({"nuts": pair(1), "npe": pair(2, attrs=NPE)})
+    (s,) = said(rules.unchecked, found)
+    assert s.startswith("npe holds a network's draws as they are") and "sbm calibrate" in s
+    assert found.fit("npe").how == "torch npe, uncorrected"
+    (choice,) = said(rules.choice, found)
+    assert choice.startswith("use nuts") and "npe would do" not in choice
+
+
+def test_a_network_that_is_too_far_away(pair):
+    far = {**NPE, "pareto_k": 1.1}
+    doubtful = compare({"nuts": pair(1), "npe": pair(2, scale=(0.7, 1), attrs=far)})
+    assert "train on more simulations" in said(rules.importance, doubtful)[0]
+    assert said(rules.choice, doubtful)[0].startswith("use nuts")
+    replaced = compare(
+        {"nuts": pair(1), "npe": pair(2, attrs={**far, "corrected": "nuts", "independent_draws": False})}
+    )
+    assert said(rules.importance, replaced)[0].endswith("so its draws are those of NUTS")
+    assert replaced.trust["npe"].sound

@@ -142,7 +142,11 @@ def test_the_tree_is_saved_and_drawn(engine, tmp_path):
     assert tree.attrs["verdict"] == found.verdict
     assert float(tree["calibration"]["p"][0]) == found.rows[0].p
     files = save_figures(tree, tmp_path / "figures")
-    assert sorted(p.name for p in files) == ["calibration_ecdf.png", "calibration_ranks.png"]
+    assert sorted(p.name for p in files) == [
+        "calibration_contraction.png",
+        "calibration_ecdf.png",
+        "calibration_ranks.png",
+    ]
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ RESERVED = (
     "solve_linear", "solve_linear_pieces", "find_root", "forward_mode", "interpolate", "time_mean", "shifted",
     "family", "density", "constrain", "unconstrain", "log_prior", "log_likelihood", "log_density", "root", "out",
     "ok", "grid", "h", "w", "z", "draw", "noise", "step", "start", "walk", "follow", "euler", "milstein",
-    "exponential", "members", "named", "member", "function", "own", "key", "along", "solve_member", "solution", "offset", "edges", "middle", "float", "len", "dict", "range",
+    "exponential", "members", "named", "member", "function", "own", "key", "along", "solve_member", "solution", "offset", "edges", "middle", "float", "len", "dict", "range", "given", "OUTPUTS", "simulated",
 )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ class Context:
                 return frozenset()
 
     def stage(self, name: str) -> Stage:
-        if any(p.name == name for p in self.model.parameters):
+        if any(q.name == name for q in (*self.model.parameters, *self.model.outputs)):
             return Stage.PARAMETERS
         if name in self.definitions:
             return self.definitions[name].stage or Stage.ONCE

@@ -34,7 +34,7 @@ class ModuleWriter(ValueWriter, MarginalWriter, StepWriter, RowWriter):
 
     def module(self) -> Module:
         m = self.model
-        functions = [self.parameters(), self.values()]
+        functions = [self.parameters(), *self.simulators(), self.values()]
         functions += [self.root_equations(d) for d in m.definitions if isinstance(d, Root)]
         if self.is_stepped:
             functions += self.stepped()

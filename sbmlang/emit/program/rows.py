@@ -21,7 +21,7 @@ class RowWriter(Context):
 
     def _along_path(self, **options: Any) -> Environment:
         values: dict[str, Value] = {self.model.time.name: Value('data["grid"]', (TIME,))}
-        for q in (*self.model.parameters, *self.model.covariates):
+        for q in (*self.model.parameters, *self.model.covariates, *self.model.outputs):
             values[q.name] = Value(f'c["{q.name}"]', q.dims)
         for d in self.model.definitions:
             if (d.stage or Stage.ONCE) <= Stage.PARAMETERS:
@@ -66,7 +66,10 @@ class RowWriter(Context):
             body += lines
             values[window.name] = code
         env = self._along_path(rows=rows, windows=values)
-        code = self._law_code(law, env, (ROW,), Stage.PARAMETERS)
+        if o.exactly is None:
+            code = self._law_code(law, env, (ROW,), Stage.PARAMETERS)
+        else:
+            code = f"density.exactly({self._code(o.exactly, env, (ROW,))})"
         doc = f"Law of each row of {o.name} [{o.unit}] {o.doc}".rstrip()
         return Function(
             f"observe_{self.python(o.name)}", ("c", "s", "data"), doc, self._sized((*body, f"return {code}"))
@@ -85,6 +88,22 @@ class RowWriter(Context):
         if w.kind == "mean":
             lines.append(f'{name} = {name} / (data["grid"][at] - data["grid"][{start}])')
         return lines, name
+
+    def simulators(self) -> list[Function]:
+        """Where outputs come from, and their log density."""
+        m = self.model
+        if not m.simulators:
+            return []
+        names = ", ".join(o.name for o in m.outputs)
+        outputs = Function("OUTPUTS", ("p", "data"), f"Outputs of the simulators ({names}) by name, each (*dims): given "
+                           "with the data, unless a\n    program that computes them is set in the place of this function.\n",
+                           ('return data["outputs"]',))  # fmt: skip
+        terms = [self._inlined(s.density, Stage.PARAMETERS) for s in m.simulators if s.density is not None]
+        if not terms:
+            return [outputs]
+        code = " + ".join(self._array(e, self._along_path()) for e in terms)
+        doc = "Log density of what the random simulators gave, at the parameters."
+        return [outputs, Function("simulated", ("c", "data"), doc, self._sized((f"return {code}",)))]
 
     def reports(self) -> Function:
         exprs = {r.name: self._inlined(r.expr, Stage.PARAMETERS) for r in self.model.reports}

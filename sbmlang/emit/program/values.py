@@ -86,8 +86,9 @@ class ValueWriter(Context):
             f"{f.name}.mean": Value(f'time_mean("{f.interpolation}", data["forcings"]["{f.name}"])', f.dims)
             for f in m.forcings
         }
+        known |= {o.name: Value(f'given["{o.name}"]', o.dims) for o in m.outputs}
         env = self._environment(known)
-        body, made = [], []
+        body, made = ["given = OUTPUTS(p, data)"] if m.outputs else [], []
         for d in m.definitions:
             if (d.stage or Stage.ONCE) > Stage.PARAMETERS:
                 continue
@@ -100,6 +101,7 @@ class ValueWriter(Context):
                 env = env.having(**{name: Value(self.python(name), dims)})
                 made.append(name)
         listed = ["**p"] + [f'"{c.name}": data["covariates"]["{c.name}"]' for c in m.covariates]
+        listed += [f'"{o.name}": given["{o.name}"]' for o in m.outputs]
         listed += [f'"{name}": {self.python(name)}' for name in made]
         return Function("values", ("p", "data"), "Everything that is computed once per parameter set, by name.",
                         self._sized((*body, *returned(", ".join(listed)))))  # fmt: skip

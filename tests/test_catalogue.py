@@ -41,7 +41,7 @@ NOT_RUN = {
     **dict.fromkeys(
         ["W793", "W795", "W796", "W797", "W799"], "needs an approximation of a posterior that went wrong"
     ),
-    **dict.fromkeys(["E890", "E891", "E892"], "needs a trained network"),
+    **dict.fromkeys(["E890", "E891", "E892", "E893"], "needs a trained network"),
     **dict.fromkeys(["W861", "W863"], "needs a network that is far from a posterior"),
     "W740": "needs a home folder that cannot be written",
     **dict.fromkeys(["W741", "W742"], "needs an installation whose parts do not fit"),

@@ -8,8 +8,10 @@ No network has to be trained again for another level, and the intervals need not
 (2022), PI3NN: Out-of-distribution-aware prediction intervals from three neural networks, ICLR, arXiv:2108.02327.
 Far from the data u and v are large: their last bias is many times the spread, and is cancelled only where there are data.
 
-Other than in the paper, the roots are found on rows that no network has learned from, with the finite-sample correction
-of conformal intervals (the training rows themselves make them too narrow); and u and v have Gaussian units, which vanish
+Other than in the paper, the roots are found on rows that the networks have not learned from (the training rows themselves
+make them too narrow): the three are learned once for each of a few parts of the rows, without that part, and predict
+it, so that all rows calibrate, as in cross-conformal prediction (Vovk 2015, Annals of Mathematics and Artificial
+Intelligence 74, 9-28); intervals are those of three networks that learned from all rows. And u and v have Gaussian units, which vanish
 far away, before a bias that is not learned, in place of ReLU units and one that is: those can cancel it anywhere.
 """
 
@@ -31,35 +33,56 @@ WIDTH = 64  # units of a layer
 STEEP = 1.0  # of the units of u and v: how fast they vanish away from the data
 FAR = 10.0  # the last bias of u and v, in standard deviations of the residuals
 FLOOR = 0.25  # of u and v, in the same: a value near 0 would make one row decide how wide all others are
-SHARES = (0.6, 0.15, 0.25)  # of the rows: to learn from, to stop by, to calibrate on
+FOLDS = 5  # parts of the rows, each of which calibrates networks that have not learned from it
+STOP = 0.2  # share of the other rows that training is stopped by
 
 
 @dataclass(frozen=True, eq=False)
-class ThreeNetworks:
-    """f, u, v of scaled inputs, and the scores of the rows that calibrate: how many u (v) a value lies above (below)."""
+class _Three:
+    """f, u, v of scaled inputs."""
 
     centre: Callable[[Tensor], Tensor]
     above: Callable[[Tensor], Tensor]
     below: Callable[[Tensor], Tensor]
+
+    def __call__(self, z: Tensor) -> np.ndarray:
+        with torch.no_grad():
+            return np.stack([n(z).double().numpy() for n in (self.centre, self.above, self.below)])
+
+
+@dataclass(frozen=True, eq=False)
+class ThreeNetworks:
+    """Three networks of all rows (``whole``), and three for each part of the rows, learned without it (``members``).
+
+    ``parts`` (row,) says which part a row is of, ``left_out`` (row,) what is predicted for it by the network that has not
+    learned from it, ``scores`` (row,) how many u (v) its value lies above (below) that.
+    """
+
+    whole: _Three
+    members: tuple[_Three, ...]
     shift: Tensor
     scale: Tensor
+    parts: np.ndarray
+    left_out: np.ndarray
     scores: np.ndarray
 
     def predict(self, x: ArrayLike, level: float = 0.95) -> Intervals:
         """Intervals (row,) at inputs x (row, input). Raises ``SbmError`` E888 for a level the rows are too few for."""
         half = (1 + level) / 2
         alpha, beta = margin(self.scores, half), margin(-self.scores, half)
-        f, u, v = self._at(x)
+        f, u, v = self.whole(self._scaled(x))
         return Intervals(f - np.maximum(beta * v, 0), f + np.maximum(alpha * u, 0), level)
 
     def mean(self, x: ArrayLike) -> np.ndarray:
         """f (row,) at inputs x (row, input)."""
-        return self._at(x)[0]
+        return self.whole(self._scaled(x))[0]
 
-    def _at(self, x: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        with torch.no_grad():
-            z = (torch.as_tensor(np.asarray(x), dtype=torch.float32) - self.shift) / self.scale
-            return tuple(n(z).double().numpy() for n in (self.centre, self.above, self.below))  # type: ignore[return-value]
+    def means(self, x: ArrayLike) -> np.ndarray:
+        """f (part, row) at inputs x (row, input), by the networks that have not learned from each part."""
+        return np.stack([member(self._scaled(x))[0] for member in self.members])
+
+    def _scaled(self, x: ArrayLike) -> Tensor:
+        return (torch.as_tensor(np.asarray(x), dtype=torch.float32) - self.shift) / self.scale
 
 
 def three_networks(
@@ -69,44 +92,62 @@ def three_networks(
     seed: int = 0,
     steps: int = 1000,
     blocks: ArrayLike | None = None,
+    folds: int = FOLDS,
     far: float = FAR,
 ) -> ThreeNetworks:
     """Learns intervals for y (row,) at inputs x (row, input); both are scaled inside.
 
-    ``blocks`` (row,) are labels of rows that belong together (days of one month, say): calibration then holds out whole
-    blocks. ``far`` is what u and v are far from the data, in standard deviations of the residuals. Raises ``SbmError`` E889 for rows that are not finite or fewer than 50.
+    ``blocks`` (row,) are labels of rows that belong together (days of one month, say): whole blocks are then held out.
+    ``folds`` is how many parts are held out, one after the other. ``far`` is what u and v are far from the data, in
+    standard deviations of the residuals. Raises ``SbmError`` E889 for rows that are not finite or fewer than 50, and for
+    fewer than two blocks for each part.
     """
     a, b = np.asarray(x, float), np.asarray(y, float)
     if len(a) < 50 or a.ndim != 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise SbmError(error("E889", f"intervals cannot be learned from x {a.shape} and y {b.shape}",
                              help="x (row, input) and y (row,), at least 50 rows, all numbers finite"))  # fmt: skip
-    learn, stop, hold = _parts(len(a) if blocks is None else np.asarray(blocks), seed)
-    shift = torch.as_tensor(a[learn].mean(0), dtype=torch.float32)
-    scale = torch.as_tensor(np.maximum(a[learn].std(0), 1e-9), dtype=torch.float32)
+    labels = np.unique(np.arange(len(a)) if blocks is None else np.asarray(blocks), return_inverse=True)[1]
+    count = int(labels.max()) + 1
+    if count < 2 * folds:
+        raise SbmError(error("E889", f"{count} blocks are too few to hold {folds} parts of them out",
+                             help="smaller blocks, or fewer parts: folds=3"))  # fmt: skip
+    parts = (np.random.default_rng(seed).permutation(count) % folds)[labels]
+    shift = torch.as_tensor(a.mean(0), dtype=torch.float32)
+    scale = torch.as_tensor(np.maximum(a.std(0), 1e-9), dtype=torch.float32)
     z = (torch.as_tensor(a, dtype=torch.float32) - shift) / scale
     t = torch.as_tensor(b, dtype=torch.float32)
+    members, left_out, scores = [], np.empty(len(a)), np.empty(len(a))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        centre = _learned(z, t, learn, stop, steps, bias=0.0, positive=False)
-        residual = t - centre(z).detach()
-        sides = []
-        for sign in (1.0, -1.0):
-            mine = sign * residual > 0
-            some = [part[mine[part].numpy()] for part in (learn, stop)]
-            sides.append(_learned(z, sign * residual, *some, steps, bias=far, positive=True))
-    above, below = sides
+        for part in range(folds):
+            learn, stop = _split(labels, parts != part, seed + part)
+            members.append(_three(z, t, learn, stop, steps, far))
+            held = parts == part
+            f, u, v = members[-1](z[torch.as_tensor(held)])
+            left_out[held] = f
+            scores[held] = (b[held] - f) / np.where(b[held] > f, u, v)
+        whole = _three(z, t, *_split(labels, np.ones(len(a), bool), seed), steps, far)
+    return ThreeNetworks(whole, tuple(members), shift, scale, parts, left_out, scores)
+
+
+def _split(labels: np.ndarray, mine: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of whole blocks to learn from and to stop by, out of ``mine`` (row,)."""
+    blocks = np.random.default_rng(seed).permutation(np.unique(labels[mine]))
+    stopping = np.isin(labels, blocks[: max(round(STOP * len(blocks)), 1)])
+    return np.flatnonzero(mine & ~stopping), np.flatnonzero(mine & stopping)
+
+
+def _three(z: Tensor, t: Tensor, learn: np.ndarray, stop: np.ndarray, steps: int, far: float) -> _Three:
+    """f of the values, then u and v of what lies above and below it."""
+    centre = _learned(z, t, learn, stop, steps, bias=0.0, positive=False)
     with torch.no_grad():
-        r = residual[hold]
-        scores = torch.where(r > 0, r / above(z[hold]), r / below(z[hold])).double().numpy()
-    return ThreeNetworks(centre, above, below, shift, scale, scores)
-
-
-def _parts(rows: int | np.ndarray, seed: int) -> list[np.ndarray]:
-    """Rows to learn from, to stop by, to calibrate on; whole blocks where there are labels."""
-    labels = np.arange(rows) if isinstance(rows, int) else np.unique(rows, return_inverse=True)[1]
-    order = np.random.default_rng(seed).permutation(labels.max() + 1)
-    ends = np.round(np.cumsum(SHARES)[:-1] * len(order)).astype(int)
-    return [np.flatnonzero(np.isin(labels, part)) for part in np.split(order, ends)]
+        residual = t - centre(z)
+    sides = []
+    for sign in (1.0, -1.0):
+        mine = (sign * residual > 0).numpy()
+        some = [part[mine[part]] for part in (learn, stop)]
+        sides.append(_learned(z, sign * residual, *some, steps, bias=far, positive=True))
+    return _Three(centre, *sides)
 
 
 def _learned(z: Tensor, t: Tensor, learn: np.ndarray, stop: np.ndarray, steps: int, *, bias: float,

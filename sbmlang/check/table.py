@@ -15,6 +15,7 @@ from sbmlang.syntax import ast
 Kind = Literal[
     "time", "index", "const", "data", "forcing", "param", "fn", "let", "state", "sink", "wiener", "draw", "output"
 ]  # fmt: skip
+_OF_RESULTS = ("chain", "draw")  # indices that results have besides those of the file
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ def collect(program: ast.Program) -> tuple[Table, list[Diagnostic]]:
                 table.units.append(node)
             case ast.IndexDecl():
                 declare(node.name, "index", node, node.name_span)
+                if node.name in _OF_RESULTS:
+                    found.append(_reserved(node))
                 table.dims.setdefault(node.name, _dim(node, found))
             case ast.ParamDecl():
                 table.params.append(node)
@@ -156,6 +159,13 @@ def _twice(name: str, span: Span, first: Span) -> Diagnostic:
     return error(
         "E201", f"'{name}' is declared twice", span, Label(first, "first declared here"),
         help="rename one of them; every quantity is declared once",
+    )  # fmt: skip
+
+
+def _reserved(node: ast.IndexDecl) -> Diagnostic:
+    return error(
+        "E650", f"the name '{node.name}' is taken in the results, which have an index of that name", node.name_span,
+        help="choose another name for the index, e.g. 'replicate' or 'repeat'",
     )  # fmt: skip
 
 

@@ -14,10 +14,12 @@ from sbmlang.cli.app import app
 from sbmlang.cli.files import (
     AllowExternal,
     DataFiles,
+    EmulatorFile,
     ForcingFiles,
     ModelFile,
     Seed,
     dataset,
+    emulated,
     loaded,
     require_output,
 )
@@ -26,12 +28,13 @@ from sbmlang.cli.progress import progress_bar
 from sbmlang.cli.show import number, print_diagnostic
 from sbmlang.driver import Model, loads, read_sites
 from sbmlang.errors import SbmError, error
-from sbmlang.protocols import Amortizing, Networks
+from sbmlang.protocols import Amortizing, Networks, Program
 
 if TYPE_CHECKING:
     from xarray import DataTree
 
     from sbmlang.data.dataset import Dataset
+    from sbmlang.emulation import Emulated
 
 By = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="The column that tells the data sets of a table apart.")
@@ -61,9 +64,13 @@ def amortize(
     embedding: Annotated[
         str, typer.Option(metavar="NAME", help="auto, columns, moments, convolution, set, transformer, score or none.")
     ] = "auto",
+    missing: Annotated[
+        str, typer.Option(metavar="SHARE", help="Hide up to this share of the rows in training, so that later data may have gaps; auto: where the design has some; none.")
+    ] = "auto",
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Steps of training.")] = None,
     time_limit: Annotated[float | None, typer.Option(metavar="S", help="Train for so many seconds at most.")] = None,
     states: States = "auto",
+    emulator: EmulatorFile = None,
     seed: Seed = 0,
     backend: Backend = "torch",
     allow_external: AllowExternal = False,
@@ -71,19 +78,26 @@ def amortize(
     """Train a network once, for the posterior of any data like these.
 
     Data tell where rows are and what forcings and covariates there are, their values are not used; with --by there is
-    one design for each value of that column. Then: sbm apply.
+    one design for each value of that column. With --emulator the emulator makes the simulations. Then: sbm apply.
     """
     model = loaded(file)
     require_output(output, ".pt")
-    program = _amortizing(model, backend, states, allow_external)
-    given: dict[str, Any] = {"runs": runs_of(model, runs, seed)} if runs is not None else {}
-    if runs is None and (data or forcing or by):
+    given: dict[str, Any] = {}
+    if emulator is not None:
+        require_alone(by, runs)
+        stands = emulated(emulator, model, dataset(model, data, forcing, plan=True), backend)
+        program, given["designs"] = _trains(stands.program, backend), stands.data
+    else:
+        program = _amortizing(model, backend, states, allow_external)
+    if runs is not None:
+        given["runs"] = runs_of(model, runs, seed)
+    elif emulator is None and (data or forcing or by):
         given["designs"] = [dataset(model, data, forcing, plan=True)] if by is None else list(_sites(model, data, forcing, by).values())  # fmt: skip
     clock = time.perf_counter()
     with progress_bar() as progress:
         network = program.amortize(
-            method=method, simulations=simulations, seed=seed, progress=progress, embedding=embedding, steps=steps,
-            time_limit=time_limit, **given,
+            method=method, simulations=simulations, seed=seed, progress=progress, embedding=embedding,
+            missing=_share(missing), steps=steps, time_limit=time_limit, **given,
         )  # fmt: skip
     network.save(output)
     for note in network.provenance["notes"]:
@@ -113,18 +127,36 @@ def apply(
         str, typer.Option(metavar="NAME", help="auto, none, psis, metropolis or nuts.")
     ] = "auto",
     states: States = "auto",
+    solver: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Of the declared density: auto, explicit, implicit or exponential."
+        ),
+    ] = "auto",
+    emulator: EmulatorFile = None,
     seed: Seed = 0,
     backend: Backend = "torch",
     allow_external: AllowExternal = False,
 ) -> None:
     """Draw posteriors of new data from a trained network, corrected by the model's own density where there is one.
 
-    With --by one for each value of that column, all in one file.
+    With --by one for each value of that column, all in one file. A network that was trained on an emulator is used
+    with it.
     """
     from sbmlang.results import save
 
     require_output(output, ".nc")
-    model, _, network = opened(file, backend, states, allow_external)
+    if emulator is not None:
+        require_alone(by)
+        stands, network = opened_on(emulator, file, data, forcing, backend)
+        with progress_bar() as progress:
+            tree = network.posterior(stands.data, draws=draws, correct=correct, seed=seed, progress=progress)
+        tree = stands.told(tree)
+        save(tree, output)
+        summarised(tree)
+        typer.echo(f"{output}: {draws} draws")
+        return
+    model, _, network = opened(file, backend, states, allow_external, solver)
     if by is None:
         observed = dataset(model, data, forcing)
         with progress_bar() as progress:
@@ -151,23 +183,55 @@ def told(tree: DataTree) -> list[str]:
     return list(sites_lines(tree, NAMED))
 
 
-def opened(file: Path, backend: str, states: str, allow_external: bool) -> tuple[Model, Any, Any]:
+def opened(
+    file: Path, backend: str, states: str, allow_external: bool, solver: str = "auto"
+) -> tuple[Model, Any, Any]:
     """The model in the file of a network, its program, and the network."""
+    model = _model_in(file, backend)
+    program = _amortizing(model, backend, states, allow_external, solver)
+    return model, program, program.load_network(file)
+
+
+def opened_on(emulator: Path, file: Path, data: DataFiles, forcing: ForcingFiles, backend: str) -> tuple[Emulated, Any]:  # fmt: skip
+    """The model in the file of a network that was trained on an emulator, with it in the place of its path or simulator
+    (at these data, or at the model's own rows), and the network."""
+    model = _model_in(file, backend)
+    stands = emulated(emulator, model, dataset(model, data, forcing, plan=True), backend)
+    return stands, _trains(stands.program, backend).load_network(file)
+
+
+def _model_in(file: Path, backend: str) -> Model:
+    """The model in the file of a network."""
     maker = registry.backend(backend)
     if not isinstance(maker, Networks):
         raise SbmError(_trains_nothing(backend))
     about = maker.read_network(file)
-    model = loads(about["model_text"], name=about["model_path"])
-    program = _amortizing(model, backend, states, allow_external)
-    return model, program, program.load_network(file)
+    return loads(about["model_text"], name=about["model_path"])
 
 
-def _amortizing(model: Model, backend: str, states: str, allow_external: bool) -> Amortizing:
+def _amortizing(
+    model: Model, backend: str, states: str, allow_external: bool, solver: str = "auto"
+) -> Amortizing:
     """The program of a backend that trains networks. Raises ``SbmError`` E869."""
-    program = model.compile(backend, states=states, allow_external=allow_external)
+    program = model.compile(backend, states=states, allow_external=allow_external, solver=solver)
+    return _trains(program, backend)
+
+
+def _trains(program: Program, backend: str) -> Amortizing:
     if not isinstance(program, Amortizing):
         raise SbmError(_trains_nothing(backend))
     return program
+
+
+def require_alone(by: str | None, runs: Path | None = None) -> None:
+    """Raises ``SbmError`` E893 for what does not go with an emulator."""
+    if by is not None or runs is not None:
+        other = "--by" if by is not None else "--runs"
+        raise SbmError(
+            error("E893", f"{other} does not go with --emulator",
+                  help=("an emulator belongs to the rows of one data set, and makes the runs itself",
+                        "one command for each data set, or a network without an emulator"))
+        )  # fmt: skip
 
 
 def _trains_nothing(backend: str) -> Any:
@@ -180,6 +244,14 @@ def runs_of(model: Model, path: Path, seed: int) -> Any:
     from sbmlang.runs import Runs, open_runs
 
     return open_runs(path) if path.suffix == ".zarr" else Runs.of_table(model, path, seed=seed)
+
+
+def _share(text: str) -> str | float:
+    """A share of rows as a number; words, and what is neither, are left to ``Features.derive`` to judge."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _sites(

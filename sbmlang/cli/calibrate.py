@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sbmlang.cli.amortized import Backend, States, opened, runs_of
+from sbmlang.cli.amortized import Backend, States, opened, opened_on, require_alone, runs_of
 from sbmlang.cli.app import app
-from sbmlang.cli.files import AllowExternal, DataFiles, ForcingFiles, Seed, dataset, require_output
+from sbmlang.cli.files import (
+    AllowExternal,
+    DataFiles,
+    EmulatorFile,
+    ForcingFiles,
+    Seed,
+    dataset,
+    require_output,
+)
 from sbmlang.cli.fits import draw
 from sbmlang.cli.progress import progress_bar
 from sbmlang.cli.show import number, print_diagnostic
@@ -43,6 +51,7 @@ def calibrate(
     format: Annotated[str, typer.Option(metavar="NAME", help="text or json.")] = "text",
     plot: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Draw the figures into this folder.")] = None,
     states: States = "auto",
+    emulator: EmulatorFile = None,
     seed: Seed = 0,
     backend: Backend = "torch",
     allow_external: AllowExternal = False,
@@ -60,8 +69,13 @@ def calibrate(
     require_output(output, ".nc")
     if format not in ("text", "json"):
         raise SbmError(error("E892", f"there is no format '{format}'", help="text or json"))
-    model, program, network = opened(file, backend, states, allow_external)
-    observed = dataset(model, data, forcing) if data else None
+    if emulator is None:
+        model, program, network = opened(file, backend, states, allow_external)
+        observed = dataset(model, data, forcing) if data else None
+    else:
+        require_alone(None, runs)
+        stands, network = opened_on(emulator, file, data, forcing, backend)
+        program, observed = stands.program, stands.data if data else None
     how = "auto" if corrected else "none"
     method = f"{network.method}, {'corrected' if corrected else 'as trained'}"
     common: dict[str, Any] = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sbmlang.cli.app import app
-from sbmlang.cli.files import ForcingFiles, Seed, require_output
+from sbmlang.cli.files import AllowExternal, ForcingFiles, Seed, require_output
 from sbmlang.cli.fits import FitFile
 from sbmlang.cli.table import Column, print_table
 from sbmlang.errors import SbmError, error
@@ -54,6 +54,7 @@ def compare(
         int, typer.Option(min=20, metavar="N", help="Posterior draws that predict held-out rows.")
     ] = 400,
     seed: Seed = 0,
+    allow_external: AllowExternal = False,
 ) -> None:
     """Say which of several fits to trust, and what each cost.
 
@@ -68,7 +69,7 @@ def compare(
         require_output(report, ".html")
     found = compared(
         named(fits), reference=reference, holdout=holdout, forcing=forcing,
-        sbc={path.name: path for path in sbc or ()}, draws=draws, seed=seed,
+        sbc={path.name: path for path in sbc or ()}, draws=draws, seed=seed, allow_external=allow_external,
     )  # fmt: skip
     for sheet in sheets(found):
         _print_sheet(sheet)

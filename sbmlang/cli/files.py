@@ -14,6 +14,7 @@ from sbmlang.errors import SbmError, error
 
 if TYPE_CHECKING:
     from sbmlang.data.dataset import Dataset
+    from sbmlang.emulation import Emulated
 
 ModelFile = Annotated[Path, typer.Argument(help="A model file (.sbm).", metavar="FILE")]
 DataFiles = Annotated[
@@ -33,6 +34,16 @@ BackendName = Annotated[str, typer.Option("--backend", metavar="NAME", help="The
 AllowExternal = Annotated[
     bool,
     typer.Option("--allow-external", help="Run functions and programs that the model's simulators name."),
+]
+
+
+EmulatorFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--emulator",
+        metavar="FILE",
+        help="Let this emulator (sbm emulate) stand for the path or simulator.",
+    ),
 ]
 
 
@@ -64,6 +75,16 @@ def dataset(
     for note in found.notes:
         print_diagnostic(note)
     return found
+
+
+def emulated(path: Path, model: Model, data: Dataset, backend: str) -> Emulated:
+    """The model with the emulator in a file in the place of its path or simulator.
+
+    Raises ``SbmError`` E886 for a file without an emulator, E887 for an emulator of another map.
+    """
+    from sbmlang.emulation import apply, open_emulator
+
+    return apply(open_emulator(path), model, data, backend=backend)
 
 
 def require_output(output: Path, *kinds: str) -> None:

@@ -16,24 +16,23 @@ from sbmlang.cli.files import (
     AllowExternal,
     BackendName,
     DataFiles,
+    EmulatorFile,
     ForcingFiles,
     ModelFile,
     Seed,
     dataset,
+    emulated,
     loaded,
     require_output,
 )
 from sbmlang.cli.progress import progress_bar
 from sbmlang.cli.show import number, print_diagnostic
 from sbmlang.cli.table import MEANING, Column, print_table
-from sbmlang.driver import Model
 from sbmlang.errors import SbmError, error
 
 if TYPE_CHECKING:
     from xarray import DataTree
 
-    from sbmlang.data.dataset import Dataset
-    from sbmlang.emulation import Emulated
 
 TARGET = 0.8  # of the acceptance of nuts
 FitFile = Annotated[Path, typer.Argument(help="Results of sbm run (.nc).", metavar="FIT")]
@@ -110,17 +109,14 @@ def run(
     atol: Annotated[
         float, typer.Option(metavar="X", help="Absolute tolerance of the ODE solver, in units of the states.")
     ] = 1e-8,
-    emulator: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Let this emulator (sbm emulate) stand for the path or simulator."),
-    ] = None,
+    emulator: EmulatorFile = None,
     network: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Of npe, diffusion, flow-matching: a network of sbm amortize."),
     ] = None,
     simulations: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Of npe, diffusion, flow-matching: train on so many simulations."),
+        typer.Option(metavar="N", help="Of npe, diffusion, flow-matching, dbuq: take so many simulations."),
     ] = None,
     correct: Annotated[
         str | None,
@@ -146,7 +142,7 @@ def run(
     if emulator is None:
         infer = partial(model.compile(backend, allow_external=allow_external, **compiling).infer, observed)
     else:
-        infer = _emulated(emulator, model, observed, backend, allow_external).infer
+        infer = emulated(emulator, model, observed, backend).infer
     for line in observed.describe():
         typer.echo(line)
     clock = time.perf_counter()
@@ -161,13 +157,6 @@ def run(
     save(tree, output)
     summarised(tree)
     typer.echo(f"{output}: {chains} x {draws} draws in {time.perf_counter() - clock:.0f} s")
-
-
-def _emulated(path: Path, model: Model, data: Dataset, backend: str, allow_external: bool) -> Emulated:
-    """The model with an emulator in the place of its path or simulator."""
-    from sbmlang.emulation import apply, open_emulator
-
-    return apply(open_emulator(path), model, data, backend=backend, allow_external=allow_external)
 
 
 def _of_method(
@@ -214,7 +203,15 @@ _COLUMNS = (
 
 
 def summarised(tree: DataTree) -> None:
-    from sbmlang.results import amortized_line, approximation_line, attributes, diagnose, rounded, summarise
+    from sbmlang.results import (
+        amortized_line,
+        approximation_line,
+        attributes,
+        diagnose,
+        emulator_line,
+        rounded,
+        summarise,
+    )
 
     if "posterior" not in tree.children:
         raise SbmError(
@@ -247,7 +244,7 @@ def summarised(tree: DataTree) -> None:
     print_table(f"posterior of {tree.name or tree.attrs.get('model_name', '')}", _COLUMNS, rows)
     for note in attributes(tree).get("notes", []):
         typer.echo(f"{note}\n", err=True)
-    for line in filter(None, (amortized_line(tree), approximation_line(tree))):
+    for line in filter(None, (amortized_line(tree), emulator_line(tree), approximation_line(tree))):
         typer.echo(line)
     findings = diagnose(tree)
     for finding in findings:

@@ -60,7 +60,10 @@ def show(
     format: Annotated[Format, typer.Option(help="text or json.")] = Format.text,
     latex: Annotated[bool, typer.Option("--latex", help="The equations in LaTeX.")] = False,
     graph: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw pools and fluxes into this file (.svg or .dot).")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Draw pools and fluxes, or a simulator, into this file (.svg or .dot)."
+        ),
     ] = None,
     after: Annotated[
         str | None,

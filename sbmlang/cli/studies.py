@@ -10,6 +10,7 @@ import typer
 
 from sbmlang.cli.app import app
 from sbmlang.cli.files import (
+    AllowExternal,
     BackendName,
     DataFiles,
     ForcingFiles,
@@ -69,6 +70,7 @@ def sbc(
     scheduler: Scheduler = None,
     seed: Seed = 0,
     plot: PlotFolder = None,
+    allow_external: AllowExternal = False,
 ) -> None:  # fmt: skip
     """Check an engine: are its posteriors those of the model?
 
@@ -83,7 +85,7 @@ def sbc(
     with progress_bar(STOPPED) as progress:
         found = calibrate(
             model, design, backend=backend, method=method, replications=replications, draws=draws, chains=chains,
-            workers=workers, scheduler=scheduler, seed=seed, output=output, compile=_chosen(states, step),
+            workers=workers, scheduler=scheduler, seed=seed, output=output, compile=_chosen(states, step, allow_external),
             options=_options(option), progress=progress,
         )  # fmt: skip
     found.save(output)
@@ -121,6 +123,7 @@ def recover(
     scheduler: Scheduler = None,
     seed: Seed = 0,
     plot: PlotFolder = None,
+    allow_external: AllowExternal = False,
 ) -> None:  # fmt: skip
     """Check a design: would data like these tell the parameters?
 
@@ -136,7 +139,7 @@ def recover(
         found = recovered(
             model, design, params=given, backend=backend, method=method, replications=replications, draws=draws,
             chains=chains, workers=workers, scheduler=scheduler, seed=seed, output=output,
-            compile=_chosen(states, step), options=_options(option), progress=progress,
+            compile=_chosen(states, step, allow_external), options=_options(option), progress=progress,
         )  # fmt: skip
     found.save(output)
     rows = [
@@ -161,9 +164,10 @@ _RECOVER = (
 )  # fmt: skip
 
 
-def _chosen(states: str, step: float | None) -> dict[str, Any]:
+def _chosen(states: str, step: float | None, allow_external: bool) -> dict[str, Any]:
     """The options of the compiler that were given; a backend may not know the others."""
-    return ({} if states == "auto" else {"states": states}) | ({} if step is None else {"step": step})
+    given = {"states": (states, "auto"), "step": (step, None), "allow_external": (allow_external, False)}
+    return {name: value for name, (value, default) in given.items() if value != default}
 
 
 def _options(given: Sequence[str] | None) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from sbmlang.protocols import Program
 from sbmlang.results import attributes
 
 from .emulator import Emulator
-from .likelihood import COMPONENT, ERROR, with_error
+from .likelihood import COMPONENT, ERROR, SCALE, slopes_of, with_error
 from .make import signature
 from .paths import emulated
 
@@ -45,14 +45,18 @@ class Emulated:
     notes: tuple[Diagnostic, ...]
 
     def infer(self, **options: Any) -> DataTree:
-        """``program.infer`` on the data, with what the emulator adds said in the results: attributes
-        ``emulator_r2`` and ``emulator_error`` (by output), ``emulator_truncation``, ``emulator`` (what it was made
-        of), and warnings W880 (its error is a large part of the spread) and W881 (draws beyond the runs)."""
-        tree = self.program.infer(self.data, **options)
-        told = [str(n) for n in (*self.notes, *self._large(tree), *self._beyond(tree))]
+        """``program.infer`` on the data, as ``told``."""
+        return self.told(self.program.infer(self.data, **options))
+
+    def told(self, tree: DataTree) -> DataTree:
+        """A fit of ``program`` to ``data`` (by ``program.infer``, or by a network of it) with what the emulator adds
+        said in it: attributes ``emulator_r2`` and ``emulator_error`` (by output, of runs held out),
+        ``emulator_truncation`` (share of variance that the components leave out), ``emulator`` (what it was made of),
+        and warnings W880 (its error is a large part of the spread) and W881 (draws beyond the runs)."""
+        said = [str(n) for n in (*self.notes, *self._large(tree), *self._beyond(tree))]
         held_out = self.emulator.held_out
         extra = {
-            "notes": [*attributes(tree).get("notes", []), *told],
+            "notes": [*attributes(tree).get("notes", []), *said],
             "emulator_r2": {n: s.r2 for n, s in held_out.items()},
             "emulator_error": {n: s.error for n, s in held_out.items()},
             "emulator": {k: v for k, v in self.emulator.about.items() if k != "text"},
@@ -66,14 +70,15 @@ class Emulated:
     def _large(self, tree: DataTree) -> list[Diagnostic]:
         """W880 for each channel where the emulator's error is much of what the predictions spread."""
         found = []
-        for f in self.emulator.fields:
-            channel = f.name.split(".")[0]
-            if channel not in tree["posterior_predictive"].data_vars:
+        predicted: Mapping[Any, Any] = tree["posterior_predictive"].data_vars if "posterior_predictive" in tree.children else {}  # fmt: skip
+        for o in self.program.model.observations:
+            slopes = slopes_of(self.program.model, o, [f.name for f in self.emulator.fields])
+            if o.name not in predicted or not slopes:
                 continue
-            spread = tree["posterior_predictive"][channel].var(("chain", "draw")).to_numpy()
-            share = float(np.median(self.emulator.error_of(f.name).ravel() ** 2 / np.maximum(spread, 1e-300)))
-            if f.name.endswith(".mu") and share > SHARE:
-                found.append(_too_large(f.name, share, self.emulator.held_out[f.name].error, f.unit))
+            spread = SCALE.get(o.law.family, np.positive)(np.asarray(predicted[o.name])).var(axis=(0, 1))
+            error = sum(slope**2 * np.median(self.emulator.error_of(f) ** 2) for f, slope in slopes.items())
+            if (share := float(error / max(np.median(spread), 1e-300))) > SHARE:
+                found.append(_too_large(o.name, share, {n: self.emulator.held_out[n].error for n in slopes}))
         return found
 
     def _beyond(self, tree: DataTree) -> list[Diagnostic]:
@@ -91,9 +96,10 @@ class Emulated:
                             "sbm emulate FILE --runs takes parameters of your choice"))]  # fmt: skip
 
 
-def _too_large(name: str, share: float, size: float, unit: str) -> Diagnostic:
+def _too_large(channel: str, share: float, errors: Mapping[str, float]) -> Diagnostic:
+    sizes = ", ".join(f"{size:.3g} in {name}" for name, size in errors.items())
     return error(
-        "W880", f"the emulator's error ({size:.3g} {unit}) makes up {share:.0%} of the predictive variance of '{name}' "
+        "W880", f"the emulator's error ({sizes}) makes up {share:.0%} of the predictive variance of '{channel}' "
         f"(more than {SHARE:.0%})",
         help="the posterior is as wide as the emulator is wrong: learn from more runs",
     )  # fmt: skip
@@ -115,6 +121,7 @@ def apply(
                         "make a new one: sbm emulate FILE --data DATA -o emulator.nc"))
         )  # fmt: skip
     changed, rows = (ir, data) if ir.simulators else emulated(ir, data)
+    changed = _named(changed, emulator)
     with_errors, notes = with_error(changed, [f.name for f in emulator.fields], emulator.reduction.components)
     count = emulator.reduction.components
     rows = replace(
@@ -129,6 +136,13 @@ def apply(
         with_errors, pipeline.facts(with_errors), outputs=outputs, **options
     )
     return Emulated(program, rows, emulator, ir, notes)
+
+
+def _named(model: Symbolic, emulator: Emulator) -> Symbolic:
+    """The model in which simulators say which emulator stands for them: a network that was trained on one emulator is
+    not one of another."""
+    source = f"emulator {emulator.digest}"
+    return model.replace(simulators=tuple(replace(s, source=source) for s in model.simulators))
 
 
 def _along_rows(tree: DataTree, original: Symbolic) -> DataTree:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .inputs import Inputs
-from .predictors import Predictor
+from .predictors import Predictor, arrays_of
 from .reduction import Field, Reduction
 
 Floats = NDArray[np.float64]
@@ -68,6 +70,15 @@ class Emulator:
     def size(self) -> int:
         """How many outputs there are."""
         return self.fields[-1].last
+
+    @cached_property
+    def digest(self) -> str:
+        """A short text that tells emulators with other numbers apart."""
+        r, e = self.reduction, self.errors
+        numbers = [r.logarithm, r.centre, r.scale, r.modes, e.component, e.truncation]
+        numbers += [a for p in self.predictors for _, a in sorted(arrays_of(p).items())]
+        told = [repr(self.inputs.items), repr(self.fields), *(np.asarray(a).tobytes() for a in numbers)]
+        return sha256(repr(told).encode()).hexdigest()[:16]
 
     def coordinates(self, params: Mapping[str, Any]) -> Floats:
         """x (draw, dimension) of parameters (draw, *dims)."""

@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import sympy as sp
+from scipy.special import logit
 
 from sbmlang.errors import Diagnostic, error
 from sbmlang.ir import Dim, Law, Model, Observation, Output, Over, Parameter, Ref, refs
@@ -27,6 +29,21 @@ LOCATION = {
     "Normal": ("mu", "sigma"), "LogNormal": ("mu", "sigma"), "LogitNormal": ("mu", "sigma"),
     "StudentT": ("loc", "scale"), "Laplace": ("loc", "scale"), "Cauchy": ("loc", "scale"),
 }  # fmt: skip
+SCALE = {
+    "LogNormal": np.log,
+    "LogitNormal": logit,
+}  # on which a law has its location, where it is not that of values
+
+
+def slopes_of(model: Model, o: Observation, emulated: Sequence[str]) -> dict[str, float]:
+    """How a channel's location changes with each output of the emulator in it, both in declared units; empty where it
+    does not, or not by constants."""
+    location = LOCATION.get(o.law.family, ("", ""))[0]
+    if not location:
+        return {}
+    expr = written_out(model, o.law.args[location], set(emulated))
+    found = {r.base: sp.diff(expr, r) for r in refs(expr) if r.base in emulated}
+    return {n: float(slope) for n, slope in found.items()} if all(s.is_number for s in found.values()) else {}
 
 
 def with_error(

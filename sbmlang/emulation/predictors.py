@@ -143,4 +143,4 @@ def arrays_of(predictor: Predictor) -> dict[str, Any]:
 
 def of_arrays(kind: str, arrays: dict[str, Any]) -> Predictor:
     """The inverse of ``arrays_of``."""
-    return KINDS[kind](**{n: a if a.ndim else float(a) for n, a in arrays.items()})  # type: ignore[no-any-return]
+    return KINDS[kind](**{n: a if a.ndim else float(a) for n, a in arrays.items()})

@@ -1,4 +1,4 @@
-"""Pools and fluxes as a picture: Graphviz source, and an SVG drawn here.
+"""Pools and fluxes, or a simulator between parameters and data, as a picture: Graphviz source, and an SVG drawn here.
 
 The drawing puts pools in columns by their distance from the inputs, sinks last, and bends each arrow until
 it passes beside every other box and its label covers nothing.
@@ -12,67 +12,22 @@ from html import escape
 from itertools import product
 from math import hypot
 
-from sbmlang.ir.model import Flux, Map, Model, State
-from sbmlang.ir.notation import expression
-from sbmlang.ir.symbols import Expr, bases
+from sbmlang.ir.boxes import Box, Edge, boxes, columns, edges
+from sbmlang.ir.model import Model
 
 _BOX = (128.0, 50.0)
 _GAP = (290.0, 150.0)  # between centres, along and across
 _MARGIN = 70.0
+_CLOSE = (230.0, 76.0)  # the same for simulators, whose arrows have no names
 _BENDS = (0.12, -0.12, 0.28, -0.28, 0.45, -0.45, 0.65, -0.65, 0.9, -0.9)
 _PLACES = (0.5, 0.4, 0.6, 0.3, 0.7)
 
 Point = tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Edge:
-    """An arrow between pools; None is the outside. ``influence`` marks a dependence without a flux."""
-
-    source: str | None
-    target: str | None
-    label: str
-    influence: bool = False
-
-
-def edges(model: Model) -> list[Edge]:
-    """One arrow per flux and target; for drifts written directly, which state drives which."""
-    found = [e for f in model.fluxes for e in _arrows(f)]
-    moved = {name for e in found for name in (e.source, e.target)}
-    for s in _pools(model):
-        if s.name not in moved:
-            drivers = _influences(model, s.name) & {p.name for p in _pools(model)}
-            found += [Edge(d, s.name, "", influence=True) for d in sorted(drivers - {s.name})]
-    return found
-
-
-def _influences(model: Model, state: str) -> set[str]:
-    """Names in a state's equation and in the laws of the draws it uses."""
-    found = bases(model.dynamics.equations[state])
-    for draw in reversed(model.dynamics.draws) if isinstance(model.dynamics, Map) else ():
-        if draw.name in found:
-            found |= set().union(*map(bases, draw.law.expressions()))
-    return found
-
-
-def _arrows(flux: Flux) -> Iterator[Edge]:
-    source = flux.source.base if flux.source is not None else None
-    if not flux.targets:
-        yield Edge(source, None, flux.name)
-    for share, pool in flux.targets:
-        yield Edge(source, pool.base, flux.name + _share(share))
-
-
-def _share(share: Expr) -> str:
-    if share == 1:
-        return ""
-    text = expression(share)
-    text = f"({text})" if share.is_Add else text
-    return f" · {text if len(text) <= 24 else '…'}"
-
-
-def _pools(model: Model) -> list[State]:
-    return [s for s in model.states if s.kind != "accumulator"]
+_SHAPES = {
+    "pool": "box, style=rounded", "sink": "box, style=dashed", "quantity": "ellipse", "simulator": "box3d",
+}  # fmt: skip
 
 
 def dot(model: Model) -> str:
@@ -83,9 +38,8 @@ def dot(model: Model) -> str:
         "  rankdir=LR;",
         '  node [fontname="sans-serif"]; edge [fontname="sans-serif"];',
     ]
-    for s in _pools(model):
-        shape = "box, style=rounded" if s.kind == "state" else "box, style=dashed"
-        lines.append(f'  "{s.name}" [shape={shape}, label="{_title(s)}"];')
+    for b in boxes(model):
+        lines.append(f'  "{b.name}" [shape={_SHAPES[b.kind]}, label="{b.title}"];')
     for k, e in enumerate(edges(model)):
         ends = [f'"{n}"' if n is not None else f'"outside{k}"' for n in (e.source, e.target)]
         lines += [f'  "outside{k}" [shape=point];'] if None in (e.source, e.target) else []
@@ -94,37 +48,15 @@ def dot(model: Model) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _title(s: State) -> str:
-    return s.name + (f"[{', '.join(s.dims)}]" if s.dims else "")
-
-
 # --- layout ------------------------------------------------------------------------------------------
 
 
-def columns(model: Model) -> list[list[str]]:
-    """Names of pools by their distance from the inputs, sinks in a last column of their own."""
-    pools = [s.name for s in _pools(model) if s.kind == "state"]
-    arrows = edges(model)
-    entered = {e.target for e in arrows if e.source is not None and e.source != e.target}
-    inputs = {e.target for e in arrows if e.source is None}
-    here = [p for p in pools if p in inputs] or [p for p in pools if p not in entered] or pools[:1]
-    found: list[list[str]] = []
-    left = [p for p in pools if p not in here]
-    while here:
-        found.append(here)
-        reached = {e.target for e in arrows if e.source in here}
-        here = [p for p in left if p in reached] or left[:1]
-        left = [p for p in left if p not in here]
-    sinks = [s.name for s in _pools(model) if s.kind == "sink"]
-    return [c for c in (*found, sinks) if c]
-
-
-def _centres(layers: Sequence[Sequence[str]]) -> dict[str, Point]:
+def _centres(layers: Sequence[Sequence[str]], gap: Point = _GAP) -> dict[str, Point]:
     tallest = max(map(len, layers), default=1)
     return {
         name: (
-            _MARGIN + 60 + _BOX[0] / 2 + column * _GAP[0],
-            _MARGIN + _BOX[1] / 2 + (row + (tallest - len(names)) / 2) * _GAP[1],
+            _MARGIN + 60 + _BOX[0] / 2 + column * gap[0],
+            _MARGIN + _BOX[1] / 2 + (row + (tallest - len(names)) / 2) * gap[1],
         )
         for column, names in enumerate(layers)
         for row, name in enumerate(names)
@@ -187,7 +119,8 @@ class _Drawing:
             return [
                 Curve((a.x - 30, a.y - a.height / 2), (a.x, a.y - 110), (a.x + 30, a.y - a.height / 2 - 4))
             ]
-        return [_between(a, b, bend) for bend in _BENDS]
+        bends = _BENDS if edge.label or edge.influence else (0.0, *_BENDS)
+        return [_between(a, b, bend) for bend in bends]
 
     def _outside(self, edge: Edge) -> Iterator[Curve]:
         """Short arrows in from the left, top or bottom, or out to the right, bottom or top."""
@@ -242,6 +175,8 @@ def _border(box: Rect, towards: Point, gap: float) -> Point:
 _STYLE = """
   text { font-family: Helvetica, Arial, sans-serif; text-anchor: middle; fill: #1d2b36; }
   .pool { fill: #e8f1f5; stroke: #2b6777; stroke-width: 1.6; }
+  .quantity { fill: #fff; stroke: #93a3ae; stroke-width: 1.3; }
+  .simulator { fill: #d5e3e8; stroke: #2b6777; stroke-width: 2.4; }
   .sink { fill: #f4f1ea; stroke: #8a7d65; stroke-width: 1.4; stroke-dasharray: 5 3; }
   .name { font-size: 15px; font-weight: bold; }
   .unit { font-size: 11px; fill: #566570; }
@@ -255,7 +190,7 @@ _STYLE = """
 
 def svg(model: Model) -> str:
     """The diagram as SVG text: pools as boxes, sinks dashed, an arrow with its name per flux and target."""
-    centres = _centres(columns(model))
+    centres = _centres(columns(model), _CLOSE if model.simulators else _GAP)
     drawing = _Drawing({name: Rect(*at, *_BOX) for name, at in centres.items()})
     # Arrows with little freedom come first; the others find their way around them.
     ordered = sorted(edges(model), key=lambda e: (e.source is not None and e.target is not None, e.influence))
@@ -270,7 +205,7 @@ def svg(model: Model) -> str:
         'orient="auto"><path d="M0,1 L10,5 L0,9 z" fill="#44596a"/></marker></defs>',
         f'<rect x="{x0:.0f}" y="{y0:.0f}" width="100%" height="100%" fill="#fff"/>',
         *(_path(e, c) for e, c, _ in placed),
-        *(_box(s, drawing.boxes[s.name]) for s in _pools(model)),
+        *(_box(b, drawing.boxes[b.name]) for b in boxes(model)),
         *(_label(e.label, at) for e, _, at in placed if e.label),
         "</svg>",
         "",
@@ -311,15 +246,13 @@ def _width(label: str) -> float:
     return 6.6 * len(label) + 6
 
 
-def _box(s: State, r: Rect) -> str:
-    kind = "pool" if s.kind == "state" else "sink"
-    unit = str(s.unit) if str(s.unit) != "1" else ""
+def _box(b: Box, r: Rect) -> str:
     lines = [
-        f'<rect class="{kind}" x="{r.x - r.width / 2:.1f}" y="{r.y - r.height / 2:.1f}" '
-        f'width="{r.width:.0f}" height="{r.height:.0f}" rx="9">'
-        f"<title>{escape(s.doc or s.name)}</title></rect>",
-        f'<text class="name" x="{r.x:.1f}" y="{r.y + (0 if unit else 5):.1f}">{escape(_title(s))}</text>',
+        f'<rect class="{b.kind}" x="{r.x - r.width / 2:.1f}" y="{r.y - r.height / 2:.1f}" '
+        f'width="{r.width:.0f}" height="{r.height:.0f}" rx="{2 if b.kind == "simulator" else 9}">'
+        f"<title>{escape(b.doc)}</title></rect>",
+        f'<text class="name" x="{r.x:.1f}" y="{r.y + (0 if b.unit else 5):.1f}">{escape(b.title)}</text>',
     ]
-    if unit:
-        lines.append(f'<text class="unit" x="{r.x:.1f}" y="{r.y + 16:.1f}">{escape(unit)}</text>')
+    if b.unit:
+        lines.append(f'<text class="unit" x="{r.x:.1f}" y="{r.y + 16:.1f}">{escape(b.unit)}</text>')
     return "\n".join(lines)

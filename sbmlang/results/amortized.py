@@ -35,7 +35,13 @@ def amortized_findings(tree: xr.DataTree) -> Iterator[Diagnostic]:
             help="the start was too far from the posterior: train on more simulations, or run method='nuts'",
         )
     far = a.get("pareto_k") is not None and float(a["pareto_k"]) >= float(a["pareto_k_limit"])
-    if a.get("corrected") == "metropolis" and far and a["effective_proposals"] < WORTH * a["proposals"]:
+    near = "pareto_k_adapted" in a and float(a["pareto_k_adapted"]) < float(a["pareto_k_limit"])
+    if (
+        a.get("corrected") == "metropolis"
+        and far
+        and not near
+        and a["effective_proposals"] < WORTH * a["proposals"]
+    ):
         why = (a.get("nuts") or {}).get("reason") or "NUTS was not asked for"
         yield error(
             "W863",
@@ -82,7 +88,8 @@ def sites_lines(tree: xr.DataTree, named: int = 8) -> Iterator[str]:
     yield amortized_line(tree)
     refused = np.asarray(s["refused"].values, str) != ""
     ways, counts = np.unique(np.asarray(s["corrected"].values, str)[~refused], return_counts=True)
-    spoken = {"none": "not corrected", "psis": "by importance weights", "metropolis": "by weights and Metropolis chains",
+    spoken = {"none": "not corrected", "psis": "by importance weights",
+              "adapted": "by proposals learnt from the weights", "metropolis": "by weights and Metropolis chains",
               "nuts": "replaced by NUTS"}  # fmt: skip
     yield "corrected: " + ", ".join(
         f"{n} {spoken[w]}" for w, n in zip(ways.tolist(), counts.tolist(), strict=True)
@@ -92,7 +99,8 @@ def sites_lines(tree: xr.DataTree, named: int = 8) -> Iterator[str]:
         known = k[np.isfinite(k)]
         low, middle, high = np.quantile(known, [0.05, 0.5, 0.95])
         yield f"Pareto k: median {middle:.2f}, from {low:.2f} to {high:.2f} for nine in ten; {_few(int((k >= limit).sum()), 'data set')} not below the limit"  # fmt: skip
-    doubtful = (k >= limit) & (worth < WORTH) | (s["settled"].values == 0)
+    nearer = s["pareto_k_adapted"].values < limit if "pareto_k_adapted" in s else np.zeros(len(k), bool)
+    doubtful = (k >= limit) & ~nearer & (worth < WORTH) | (s["settled"].values == 0)
     doubtful &= ~refused & (s["corrected"].values != "nuts")
     for said, which in (("not to be trusted", doubtful), ("refused", refused)):
         if which.any():

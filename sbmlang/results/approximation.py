@@ -59,6 +59,8 @@ def _done(corrected: str, worth: str) -> str:
         case "metropolis":
             start = f"taken by importance weights (worth {worth}) " if worth else ""
             return f"draws {start}moved by short Metropolis chains"
+        case "adapted":
+            return "draws are those of nearer proposals, learnt from its importance weights and corrected by their own"
         case "nuts":
             return "draws are those of NUTS, because the approximation was too far away"
         case _:
@@ -99,7 +101,7 @@ def _weights(a: Mapping[str, Any]) -> Iterator[Diagnostic]:
         return
     draws = int(a.get("options", {}).get("draws", 0))
     worth = float(a.get("effective_proposals", draws))
-    if worth < FEW * draws and how != "metropolis":
+    if worth < FEW * draws and how not in ("metropolis", "adapted"):
         yield error(
             "W797",
             f"the {draws} corrected draws are worth only {worth:.0f} independent ones: many are repeated",

@@ -30,6 +30,7 @@ _COMMENT = re.compile(r'("[^"\n]*")|#[^\n]*')
 
 _CORRECTIONS = {
     "psis": "importance-corrected",
+    "adapted": "corrected by adapted proposals",
     "metropolis": "Metropolis-corrected",
     "nuts": "replaced by NUTS",
 }
@@ -70,7 +71,7 @@ class Fit:
 
     @property
     def correction(self) -> str:
-        """How draws of an approximation were made those of the posterior: psis, metropolis, nuts; "" not at all."""
+        """How draws of an approximation were made those of the posterior: psis, adapted, metropolis, nuts; "" not at all."""
         how = self.attributes.get("corrected")
         return "psis" if how is True else "" if how in (None, False, "none") else str(how)
 

@@ -81,6 +81,25 @@ def conformal_quantiles(
     return Intervals(np.asarray(new_lower, float) - moved, np.asarray(new_upper, float) + moved, level)
 
 
+def cross_conformal(
+    values: ArrayLike, left_out: ArrayLike, parts: ArrayLike, new: ArrayLike, *, level: float = 0.95
+) -> Intervals:
+    """Intervals from predictors that were each learned without one part of the rows, so that all rows calibrate (CV+).
+
+    ``left_out`` (row,) are predictions of ``values`` (row,) by the predictor that has not learned from the row's part,
+    ``parts`` (row,) the numbers 0, 1, ... of these parts, ``new`` (part, new row) what each predictor says of new rows. Where rows
+    belong together a part has to hold them together. They cover a new value with at least 1 - 2 (1 - level), in
+    practice with about ``level``.
+
+    Barber, Candes, Ramdas & Tibshirani (2021), Annals of Statistics 49, 486-507. Raises ``SbmError`` E888 as ``conformal``.
+    """
+    wrong = np.abs(np.asarray(values, float) - np.asarray(left_out, float))
+    said = np.asarray(new, float)[np.asarray(parts, int)]  # (row, new row)
+    upper = [margin(column, level) for column in (said + wrong[:, None]).T]
+    lower = [-margin(column, level) for column in (wrong[:, None] - said).T]
+    return Intervals(np.array(lower), np.array(upper), level)
+
+
 def margin(scores: Floats, level: float) -> float:
     """The score that ceil(level (n + 1)) of the n + 1 exchangeable scores do not exceed."""
     if not 0 < level < 1:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,9 @@ COMPONENTS = 6  # of courses
 SHORT = 4  # rows up to which a channel's values are their own summaries
 COURSE = 8  # rows from which on a course is looked at
 SUMMARIES = ("mean", "scatter", "roughness", "trend")
+Told = Literal[
+    "values", "mean", "summaries"
+]  # how rows are summed up: as they are, or by one or all of SUMMARIES
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class _Channel:
 
     time: Floats
     by_row: bool
+    told: Told
     centre: Floats
     width: Floats
     ends: Floats  # (2, row or 1): of the central 99 % of values
@@ -62,14 +67,15 @@ class _Channel:
         typical = np.nanstd(values[np.isfinite(values)])
         width = np.maximum((q84 - q16) / 2, max(1e-3 * typical, 1e-12 * np.nanmax(np.abs(centre)), 1e-300))
         t = np.arcsinh((values - centre) / width)
-        s = _summaries(t, _times(time, t))
-        raw = _summaries(values, _times(time, values))
+        told = _told(values, by_row)
+        s = _summaries(t, _times(time, t), told)
+        raw = _summaries(values, _times(time, values), told)
         axes, middle = None, np.zeros(1)
         if by_row and values.shape[1] >= COURSE and np.isfinite(t).all():
             middle = t.mean(axis=0)
             axes = np.linalg.svd(t - middle, full_matrices=False)[2][:COMPONENTS]
         return _Channel(
-            time, by_row, centre, width, np.stack([low, high]), Whitening.of(np.clip(s, *_reach(s))),
+            time, by_row, told, centre, width, np.stack([low, high]), Whitening.of(np.clip(s, *_reach(s))),
             np.nanquantile(raw, (0.005, 0.995), axis=0), axes, middle,
         )  # fmt: skip
 
@@ -89,7 +95,7 @@ class _Channel:
 
     def summaries(self, values: Floats) -> Floats:
         t = np.arcsinh((values - self.centre) / self.width)
-        return _summaries(t, _times(self.time, t))
+        return _summaries(t, _times(self.time, t), self.told)
 
     def residuals(self, values: Floats) -> Floats:
         """What the leading components leave of courses, (n, row)."""
@@ -177,8 +183,8 @@ class Cloud:
         if what == "summaries":
             s = channel.summaries(x)
             k = int(np.argmax(np.abs((s - channel.cloud.mean) / np.linalg.norm(channel.cloud.root, axis=1))))
-            label = SUMMARIES[k] if s.shape[1] == len(SUMMARIES) else f"value number {k + 1}"
-            raw = float(_summaries(x, _times(channel.time, x))[0, k])
+            label = f"value number {k + 1}" if channel.told == "values" else SUMMARIES[k]
+            raw = float(_summaries(x, _times(channel.time, x), channel.told)[0, k])
             low, high = channel.summary_ends[:, k]
             return Finding(name, label, score, share, raw, float(low), float(high))
         off = channel.far(x)[0] if what == "row" else np.abs(channel.residuals(x))[0]
@@ -207,18 +213,27 @@ def _times(time: Floats, values: Floats) -> Floats:
     return np.asarray((at - at.mean()) / spread if spread > 0 else np.zeros(len(at)))
 
 
-def _summaries(values: Floats, time: Floats) -> Floats:
-    """Of data sets (n, row) the mean, scatter, roughness and trend, (n, 4); the values where they are few.
+def _told(values: Floats, by_row: bool) -> Told:
+    """How data sets like these (n, row) are summed up: few rows as they are, single ones by their value."""
+    if by_row and values.shape[1] <= SHORT and np.isfinite(values).all():
+        return "values"
+    return "mean" if np.isfinite(values).sum(axis=1).max() <= 1 else "summaries"
+
+
+def _summaries(values: Floats, time: Floats, told: Told) -> Floats:
+    """Of data sets (n, row) what ``told`` says: the values, the mean (n, 1), or mean, scatter, roughness and trend (n, 4).
 
     Scatter is the standard deviation, roughness the mean difference of neighbours, trend the slope over the whole time.
     Missing values are left out.
     """
-    if values.shape[1] <= SHORT and np.isfinite(values).all():
+    if told == "values":
         return values
     there = np.isfinite(values)
     n = np.maximum(there.sum(axis=1), 1)
     filled = np.where(there, values, 0.0)
     mean = filled.sum(axis=1) / n
+    if told == "mean":
+        return np.asarray(mean[:, None])
     off = np.where(there, values - mean[:, None], 0.0)
     scatter = np.sqrt((off**2).sum(axis=1) / n)
     steps = np.abs(np.diff(values, axis=1))

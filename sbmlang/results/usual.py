@@ -87,7 +87,8 @@ class Usual:
     def cloud(self, data: Dataset) -> Cloud | None:
         """What is usual at the rows of these data; None where nothing can be compared (no values, too few runs).
 
-        Row by row where enough runs have them at the same places, otherwise by summaries of whole channels.
+        Row by row where enough runs have them at the same places, otherwise by summaries of whole channels, with
+        those runs that observe the same channels.
         """
         present = {n: ~np.isnan(c.value) for n, c in data.channels.items()}
         key = tuple((n, places(c)[present[n]].tobytes()) for n, c in data.channels.items())
@@ -99,11 +100,19 @@ class Usual:
     def _seen(self) -> dict[Any, Cloud | None]:
         return {}
 
+    @cached_property
+    def _known(self) -> tuple[dict[str, dict[Place, int]], ...]:
+        """For each design and channel the row of each place."""
+        return tuple(
+            {n: {_rounded(p): i for i, p in enumerate(own.tolist())} for n, own in there.items()}
+            for there in self.places
+        )
+
     def _cloud(self, data: Dataset, present: Mapping[str, Any]) -> Cloud | None:
         wanted = {
             n: places(c)[present[n]] for n, c in data.channels.items() if n in self.rows and present[n].any()
         }
-        found = [_located(wanted, there) for there in self.places]
+        found = [_located(wanted, there) for there in self._known]
         alike = np.array([k is not None for k in found])[self.design]
         times = {n: p[:, 0] for n, p in wanted.items()}
         if not wanted or len(self.design) < ALIKE:
@@ -118,7 +127,12 @@ class Usual:
                     rows[n][i] = self.rows[n][run, k]
             return Cloud.of(rows, times, by_row=True)
         rows = {n: np.asarray(self.rows[n], dtype=np.float64) for n in wanted}
-        return Cloud.of(rows, times, by_row=False)
+        whole = np.logical_and.reduce([np.isfinite(v).any(axis=1) for v in rows.values()])
+        if (
+            whole.sum() < ALIKE
+        ):  # designs may observe other channels; a channel that is not there is no summary
+            return None
+        return Cloud.of({n: v[whole] for n, v in rows.items()}, times, by_row=False)
 
 
 def places(channel: Channel) -> Floats:
@@ -131,11 +145,15 @@ def places(channel: Channel) -> Floats:
     return np.concatenate([where, again[:, None]], axis=1)
 
 
-def _located(wanted: Mapping[str, Floats], there: Mapping[str, Floats]) -> dict[str, Ints] | None:
+def _located(
+    wanted: Mapping[str, Floats], there: Mapping[str, Mapping[Place, int]]
+) -> dict[str, Ints] | None:
     """The rows of a design at the wanted places, by channel; None where one is not there."""
     found = {}
     for name, places in wanted.items():
-        known = {_rounded(p): i for i, p in enumerate(there.get(name, np.empty((0, 2))).tolist())}
+        known = there.get(name, {})
+        if len(known) < len(places):
+            return None
         at = [known.get(_rounded(p), -1) for p in places.tolist()]
         if -1 in at:
             return None

@@ -90,6 +90,9 @@ def importance(found: Comparison) -> Iterator[Statement]:
         if t.correction == "nuts":
             yield Statement("importance", "note", t.fit, f"the network behind {t.fit} was too far from the posterior (Pareto k-hat "
                             f"{t.pareto_k:.2f}, at most {GOOD_K} is good), so its draws are those of NUTS")  # fmt: skip
+        elif t.pareto_k >= GOOD_K and t.correction == "adapted":
+            yield Statement("importance", "good", t.fit, f"Pareto k-hat of {t.fit} is {t.pareto_k:.2f}, at most {GOOD_K} is good: its draws are "
+                            "those of nearer proposals, learnt from its weights, whose own weights are reliable")  # fmt: skip
         elif t.pareto_k >= GOOD_K and t.amortized:
             yield Statement("importance", "bad", t.fit, f"Pareto k-hat of {t.fit} is {t.pareto_k:.2f}, at most {GOOD_K} is good: its "
                             "network misses a part of the posterior of these data and its draws cannot be corrected",

@@ -380,11 +380,11 @@ def _asked(
             why = str(stats["refused"].sel({outer: str(i)}).item()) if "refused" in stats else ""
             records.append(Record(i, 0.0, f"no finite draws{why and f': {why}'}"))
             continue
-        by_weights = "corrected" not in stats or str(stats["corrected"].sel({outer: str(i)}).item()) == "psis"
-        worth = (
-            float(stats["ess"].sel({outer: str(i)})) if by_weights and "ess" in stats else float(len(drawn))
-        )
-        k = float(stats["pareto_k"].sel({outer: str(i)})) if "pareto_k" in stats else float("nan")
+        here = stats.sel({outer: str(i)}) if stats.sizes else stats
+        how = str(here["corrected"].item()) if "corrected" in here else "psis"
+        worth = float(here["ess"]) if how == "psis" and "ess" in here else float(len(drawn))
+        used = how != "none" and "pareto_k" in here  # weights that are only told cast no doubt on the draws
+        k = float(here["pareto_k"]) if used else float("nan")
         rng = np.random.default_rng([seed, 3, i])
         asked: dict[str, Asked] = {
             label: ask(Scalar(label, label, _unit(program, label), "", "parameter", drawn[None, :, j]),

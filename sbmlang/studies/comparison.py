@@ -29,13 +29,15 @@ def compare(
     sbc: Mapping[str, xr.DataTree | PathLike] | None = None,
     draws: int = 400,
     seed: int = 0,
+    allow_external: bool = False,
 ) -> Comparison:
     """Compares fits of one model and one data set, or of several models of the same data.
 
     ``fits`` are trees or files by name; the others are measured against the ``reference`` (default: the first).
     ``holdout`` is a table or a list of tables as ``read_data`` takes them, with rows that no fit has seen; ``forcing`` goes
     with it where the model has forcings from data. Each fit predicts them with ``draws`` of its posterior and its own
-    data. ``sbc`` are calibrations made by ``sbm sbc``. See ``results.compare.Comparison`` for what comes of it.
+    data. ``sbc`` are calibrations made by ``sbm sbc``. Simulators that the held-out rows need are run
+    with ``allow_external``. See ``results.compare.Comparison`` for what comes of it.
 
     Raises ``SbmError``: E801 to E803 (fits), E804 and E807 (held-out rows), E805 (missing packages), E806 (no
     calibration), and what reading files raises.
@@ -46,7 +48,7 @@ def compare(
     refused: dict[str, str] = {}
     for name, tree in trees.items() if holdout is not None else ():
         try:
-            fitted = open_up(tree)
+            fitted = open_up(tree, allow_external=allow_external)
         except SbmError as problem:
             refused[name] = problem.diagnostics[0].message
             continue

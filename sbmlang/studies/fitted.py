@@ -45,8 +45,8 @@ class Fitted:
         return {p.name: flat[p.name].transpose("sample", ...).values[pick] for p in self.program.parameters}
 
 
-def open_up(tree: xr.DataTree) -> Fitted:
-    """Everything to go on with from a fit.
+def open_up(tree: xr.DataTree, *, allow_external: bool = False) -> Fitted:
+    """Everything to go on with from a fit; ``allow_external`` as in compilation.
 
     Raises ``SbmError`` E830 for results that are no fit or do not hold what is needed, E832 where no engine can
     draw the path given the data.
@@ -64,7 +64,7 @@ def open_up(tree: xr.DataTree) -> Fitted:
         )  # fmt: skip
     model = loads(about["model_text"], str(about.get("model_name", "the fit")))
     data = dataset_of(tree, model)
-    program, changed = _program(model, about)
+    program, changed = _program(model, about, allow_external)
     return Fitted(tree, model, data, program, changed)
 
 
@@ -97,7 +97,7 @@ def _channel(o: Any, known: xr.Dataset, seen: xr.Dataset, labels: dict[str, tupl
     return Channel(time, value, index, start)
 
 
-def _program(model: Model, about: dict[str, Any]) -> tuple[Program, str]:
+def _program(model: Model, about: dict[str, Any], allow_external: bool) -> tuple[Program, str]:
     """The program of a fit; another engine where that of the fit does not draw paths given the data."""
     backend = str(about.get("backend", "jax"))
     engine = about.get("engine")
@@ -105,7 +105,7 @@ def _program(model: Model, about: dict[str, Any]) -> tuple[Program, str]:
         solver = about.get("solver", {})
         chosen = {"solver": solver["method"]} if solver.get("method") in SOLVERS else {}
         tolerances = {n: solver[n] for n in ("rtol", "atol") if solver.get(n)}
-        return model.compile(backend, **chosen, **tolerances), ""
+        return model.compile(backend, allow_external=allow_external, **chosen, **tolerances), ""
     step = _step(model, about)
     name = "ukf" if engine["kind"].startswith("unscented") else engine["name"]
     if engine["name"] in ("exact", "forward", "gaussian"):

@@ -22,20 +22,20 @@ observe y[axis] = p[axis]
 """
 
 SLCP = """model slcp
-index draw = 1..4
+index pair = 1..4
 param m_1 ~ Uniform(-3, 3)
 param m_2 ~ Uniform(-3, 3)
 param s_1 ~ Uniform(-3, 3)
 param s_2 ~ Uniform(-3, 3)
 param z   ~ Uniform(-3, 3)
-simulator pairs from python "slcp.py:simulate" : m_1, m_2, s_1, s_2, z -> a[draw], b[draw] random
-  density sum(-0.5*(e[draw]^2 - 2*rho*e[draw]*f[draw] + f[draw]^2)/(1 - rho^2), draw)
+simulator pairs from python "slcp.py:simulate" : m_1, m_2, s_1, s_2, z -> a[pair], b[pair] random
+  density sum(-0.5*(e[pair]^2 - 2*rho*e[pair]*f[pair] + f[pair]^2)/(1 - rho^2), pair)
           - 4*log(2*pi*s_1^2*s_2^2*sqrt(1 - rho^2))
 let rho = tanh(z)
-let e[draw] = (a[draw] - m_1)/s_1^2
-let f[draw] = (b[draw] - m_2)/s_2^2
-observe first[draw] = a[draw]
-observe second[draw] = b[draw]
+let e[pair] = (a[pair] - m_1)/s_1^2
+let f[pair] = (b[pair] - m_2)/s_2^2
+observe first[pair] = a[pair]
+observe second[pair] = b[pair]
 """
 
 # y = theta + 0.5 noise under theta ~ Normal(0, 1): the posterior is Normal(0.8 y, sqrt(0.2)).
@@ -126,7 +126,7 @@ def test_the_density_of_slcp_is_its_formula(backend):
         rho, pairs = np.tanh(z), rng.normal(0, 3, (4, 2))
         covariance = [[s1**4, rho * s1**2 * s2**2], [rho * s1**2 * s2**2, s2**4]]
         wanted = multivariate_normal([m1, m2], covariance).logpdf(pairs).sum()
-        data = sbm.read_data(model, {"draw": [1, 2, 3, 4], "first": pairs[:, 0], "second": pairs[:, 1]})
+        data = sbm.read_data(model, {"pair": [1, 2, 3, 4], "first": pairs[:, 0], "second": pairs[:, 1]})
         found = of.log_likelihood({"m_1": m1, "m_2": m2, "s_1": s1, "s_2": s2, "z": z}, data)
         np.testing.assert_allclose(value(found), wanted, rtol=1e-8)
 
@@ -225,7 +225,7 @@ def test_a_function_of_the_backend_can_compute_the_outputs(backend):
 def test_both_backends_agree():
     rng = np.random.default_rng(5)
     data = sbm.read_data(
-        sbm.loads(SLCP), {"draw": [1, 2, 3, 4], "first": rng.normal(size=4), "second": rng.normal(size=4)}
+        sbm.loads(SLCP), {"pair": [1, 2, 3, 4], "first": rng.normal(size=4), "second": rng.normal(size=4)}
     )
     one, other = program(SLCP, "jax"), program(SLCP, "torch")
     for u in rng.normal(size=(5, 5)):

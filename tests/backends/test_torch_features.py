@@ -137,11 +137,13 @@ def test_a_hidden_value_changes_nothing(case: tuple[str, Runs, Features]) -> Non
     assert not torch.allclose(features(one), features(inputs))
 
 
-def test_training_hides_rows_only_where_it_was_asked_to(case: tuple[str, Runs, Features]) -> None:
+def test_training_hides_rows_where_it_is_asked_to_or_designs_have_gaps(
+    case: tuple[str, Runs, Features],
+) -> None:
     name, runs, features = case
     inputs = features.encode(runs)
     told = features.augment(inputs, torch.Generator().manual_seed(0))
-    assert bool((told["seen"] != inputs["seen"]).any()) == ("masked" in name)
+    assert bool((told["seen"] != inputs["seen"]).any()) == ("masked" in name or name == "gaps")
     assert (told["seen"] <= inputs["seen"]).all()
     assert told["seen"].any(1).all()
 
@@ -326,6 +328,23 @@ def test_runs_with_missing_rows_are_learnt_with_masks() -> None:
     features = Features.derive(model.ir, replace(runs, rows={"y": rows}))
     assert features.layout.masks == 0.4
     assert not features.encode(replace(runs, rows={"y": rows}))["seen"][3, 1]
+
+
+def test_designs_that_differ_in_their_rows_are_learnt_with_masks() -> None:
+    model, several = simulated(DECAY, [[1.0, 2.0, 5.0], [1.0, 2.0, 7.0]])
+    _, whole = simulated(DECAY, [[1.0, 2.0, 5.0, 7.0]], draws=1)
+    features = Features.derive(model.ir, several, embedding="columns")
+    assert features.layout.masks == 0.4
+    assert features.encode_data(whole.data(0))["seen"].all()
+    strict = Features.derive(model.ir, several, embedding="columns", missing="none")
+    first = several.data(int(np.flatnonzero(several.design == 0)[0]))
+    assert strict.encode_data(first)["seen"].tolist() == [[True, True, True, False]]
+    with pytest.raises(SbmError, match=r"no design .* has y at 7 beside the other rows") as problem:
+        strict.encode_data(whole.data(0))
+    assert problem.value.codes == ("E870",)
+    with pytest.raises(SbmError, match=r"1 of 3 rows are missing, the first being y at 1") as problem:
+        strict.encode_data(without(first, 0))
+    assert problem.value.codes == ("E871",)
 
 
 def test_another_design_is_refused_unless_the_network_takes_any() -> None:

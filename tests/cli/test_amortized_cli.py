@@ -60,6 +60,24 @@ def test_a_network_is_trained_and_applied(folder, capsys):
     assert open_fit("run.nc")["posterior"].sizes["draw"] == 200
 
 
+def test_gaps_need_a_network_that_was_trained_to_miss_rows(folder, capsys):
+    (folder / "gap.csv").write_text("t [day],y [m]\n1,0.9\n2,\n")
+    train = ["amortize", "mean.sbm", "--data", "one.csv", "--simulations", "300", "--steps", "50"]
+    assert run([*train, "-o", "all.pt"]) == 0
+    assert run(["apply", "all.pt", "--data", "gap.csv", "-o", "fit.nc"]) == 1
+    told = capsys.readouterr().err
+    assert "E871" in told
+    assert "--missing" in told
+    assert run([*train, "--missing", "0.5", "-o", "some.pt"]) == 0
+    assert "up to 50% of the rows are hidden" in capsys.readouterr().out
+    assert run(["apply", "some.pt", "--data", "gap.csv", "--draws", "4000", "-o", "fit.nc"]) == 0
+    mu = open_fit("fit.nc")["posterior"]["mu"].values
+    assert mu.mean() == pytest.approx(0.9 * 25 / 26, abs=0.02)  # one row of sd 0.2 under a prior of sd 1
+    assert mu.std() == pytest.approx(26**-0.5, rel=0.1)
+    assert run([*train, "--missing", "most", "-o", "none.pt"]) == 1
+    assert "E872" in capsys.readouterr().err
+
+
 def test_mistakes_are_told(folder, capsys):
     assert run(["amortize", "mean.sbm", "--backend", "jax", "-o", "net.pt"]) == 1
     assert "E869" in capsys.readouterr().err

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 import sympy as sp
 
 import sbmlang as sbm
-from sbmlang.errors import InternalError
+from sbmlang.errors import InternalError, SbmError
 from sbmlang.ir import Along, Law, Model, Ref, Stage
+from sbmlang.ir.boxes import Edge, columns, edges
+from sbmlang.ir.diagram import dot, svg
 from sbmlang.ir.latex import latex
 from sbmlang.ir.show import report
 from sbmlang.ir.verify import verify
@@ -99,3 +102,23 @@ def test_what_is_observed_as_it_is_refers_to_an_output():
     law = Law("Exactly", {"value": sp.Integer(2)})
     with pytest.raises(InternalError, match="no output of a random simulator"):
         verify(of.replace(observations=(replace(of.observations[0], law=law),)))
+
+
+def test_the_diagram_shows_what_goes_in_and_what_is_observed():
+    of = model('table "runs.csv"', observe=f"{NOISY}\nobserve other ~ Normal(k, 1)").ir
+    assert edges(of) == [
+        Edge("k", "simulator s", ""),
+        Edge("simulator s", "p", ""),
+        Edge("p", "observe y", ""),
+    ]
+    assert columns(of) == [["k"], ["simulator s"], ["p"], ["observe y"]]  # 'other' takes nothing from it
+    words = {e.text for e in ElementTree.fromstring(svg(of)).iter() if e.tag.endswith("}text")}
+    assert words == {"k", "s", "table", "p[axis]", "y[axis]"}
+    assert dot(of).count("->") == 3
+
+
+@pytest.mark.parametrize("name", ["draw", "chain"])
+def test_an_index_that_results_have_themselves_is_refused(name):
+    with pytest.raises(SbmError) as raised:
+        sbm.loads(TEXT.format(source='table "r.csv"', tail="", observe=NOISY).replace("axis", name))
+    assert raised.value.codes == ("E650",)

@@ -154,3 +154,31 @@ def test_the_sample_stays_small(model, design):
 def test_replicates_have_places_of_their_own(model):
     data = sbm.read_data(model, {"t [day]": [1.0, 1.0, 2.0], "mass": [1.0, 2.0, 3.0], "hits": [1, 2, 3]})
     assert places(data.channels["mass"])[:, -1].tolist() == [0, 1, 0]
+
+
+def test_designs_that_observe_other_channels_do_not_count():
+    """Of two designs with other channels and times, data are compared with the runs that observe what they do."""
+    model = sbm.loads(DECAY)
+    both = empty(model.ir, TIMES, observe=True)
+    rng = np.random.default_rng(3)
+    designs, rows = [], simulated(5, 1500)
+    for k in range(30):  # each at times of its own, every third with hits, which are then a single row
+        some = np.sort(rng.choice(len(TIMES), 12, replace=False))
+        mass = replace(both.channels["mass"], time=TIMES[some] + 0.01 * k, value=np.full(12, np.nan))
+        hits = replace(both.channels["hits"], time=TIMES[:1], value=np.full(1, np.nan))
+        designs.append((some, replace(both, channels={"mass": mass} | ({} if k % 3 else {"hits": hits}))))
+    design = np.arange(1500) % 30
+    told = {"mass": np.stack([rows["mass"][i, designs[k][0]] for i, k in enumerate(design)]),
+            "hits": np.where(design[:, None] % 3 == 0, rows["hits"][:, :1], np.nan)}  # fmt: skip
+    usual = Usual.of(model.ir, [d for _, d in designs], design, told)
+    fresh, named = simulated(6, 300), 0
+    for i in range(300):
+        some, at = designs[i % 30]
+        own = {"mass": fresh["mass"][i, some], "hits": fresh["hits"][i, :1]}
+        named += bool(unusual(usual, having(at, {n: own[n] for n in at.channels})))
+    assert named <= 12  # 3 are expected; a cloud with runs of other channels calls far more or fewer
+    some, at = designs[0]
+    many = having(at, {"mass": fresh["mass"][0, some], "hits": [900.0]})
+    (said,) = unusual(usual, many)
+    assert said.code == "W890"
+    assert "hits" in said.message

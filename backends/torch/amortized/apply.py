@@ -40,7 +40,7 @@ class Answer:
 
     @property
     def how(self) -> str:
-        """What was done last: "none", "psis", "metropolis" or "nuts"."""
+        """What was done last: "none", "psis", "adapted", "metropolis" or "nuts"."""
         if self.nuts is not None and self.nuts.params is not None:
             return "nuts"
         return "none" if self.correction is None else self.correction.how
@@ -58,6 +58,8 @@ class Answer:
             "pareto_k": c.pareto_k, "pareto_k_limit": c.weighted.good_k, "proposals": len(c.weighted.u),
             "effective_proposals": c.weighted.effective,
         }  # fmt: skip
+        if c.nearer is not None:
+            found["pareto_k_adapted"] = c.nearer.pareto_k
         if c.steps:
             found["metropolis"] = {"steps": c.steps, "acceptance": c.acceptance, "settled": c.settled}
         if self.nuts is not None:
@@ -76,9 +78,9 @@ def answer(network: Amortized, data: Dataset, context: Tensor, draws: int, corre
     coordinates = network.coordinates(data)
     reason = why_not(network.program, coordinates, data)
     if reason or (correct == "none" and not network.conditional.density_is_cheap):
-        z = _plain_draws(network, context, draws, generator, first)
         if correct not in ("auto", "none"):
             raise SbmError(error("E866", f"draws cannot be corrected: {reason}", help="correct='auto' says so in the results"))  # fmt: skip
+        z = _plain_draws(network, context, draws, generator, first)
         return Answer(z, coordinates.params(z), None, reason or "as wished", 0)
     target = PosteriorTarget(network.program, data, coordinates)
     kept = [] if first is None else [first]
@@ -123,8 +125,8 @@ def posterior(
 ) -> xr.DataTree:
     """The posterior of ``data`` as a fit like any other, ``draws`` independent draws in one chain.
 
-    ``correct``: "auto" (weights, then short Metropolis chains where they are worth too little, then NUTS of the jax
-    backend where k is too large), "none", or one of "psis", "metropolis", "nuts". ``proposals`` is the number of
+    ``correct``: "auto" (weights; proposals learnt from them where k is too large; short Metropolis chains where weights
+    are worth too little; NUTS of the jax backend where k stays too large), "none", or one of "psis", "metropolis", "nuts". ``proposals`` is the number of
     draws of the network that get weights, at least ``draws``.
 
     Raises ``SbmError``: E712 (counts), E713 (no observations), E865 (other members), E866 (a correction that cannot be

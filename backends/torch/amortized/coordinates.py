@@ -9,7 +9,7 @@ Statistics 23, 470-472.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from math import prod
@@ -45,7 +45,6 @@ class PriorCoordinates:
 
     program: TorchProgram
     design: Dataset
-    _known: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def dimension(self) -> int:

@@ -65,5 +65,6 @@ class Fallback:
 def _of_jax(program: TorchProgram) -> Program:
     """The same model compiled by the jax backend. Raises ``SbmError`` E702 where it is not installed."""
     if program not in _compiled:
-        _compiled[program] = registry.backend("jax").compile(program.model, program.facts)
+        options = {"outputs": program.functions.OUTPUTS} if program.outside.computed else {}
+        _compiled[program] = registry.backend("jax").compile(program.model, program.facts, **options)
     return _compiled[program]

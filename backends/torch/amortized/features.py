@@ -22,7 +22,7 @@ from sbmlang.ir import Model
 from . import features_match as match
 from .embed import Convolution, SetNetwork, Transformer
 from .features_choice import grid
-from .features_layout import Filled, Layout, all_moments, layout_of, masks_of, ranks
+from .features_layout import Filled, Layout, all_moments, layout_of, ranks
 from .features_masks import thinned
 from .features_moments import permuted
 from .features_rows import Table, flattened, own_rows, table_of
@@ -80,12 +80,12 @@ class Features(nn.Module):
         ``embedding``: "columns" (a number for each row), "moments" (of exchangeable rows; the others are columns),
         "convolution" (of series), "set" or "transformer" (rows anywhere), "score" (gradients of the declared density, for
         which ``program`` is needed; one design, no missing rows), "none" (columns, and no symmetry is used), or "auto".
-        ``missing``: the largest share of rows that training hides so that the network can do without them; "auto": none,
-        or 0.4 where runs have missing rows.
+        ``missing``: the largest share of rows that training hides so that the network can do without them; "none"; "auto":
+        0.4 where runs have missing rows, or designs of one table differ in which rows they have, else none.
 
         Raises ``SbmError`` E872 for an option that there is not, or that does not go with the designs.
         """
-        layout = layout_of(model, runs, embedding, masks_of(missing, runs))
+        layout = layout_of(model, runs, embedding, missing)
         if layout.choice.kind == "score":
             scores = Scores(match.require_score(layout, program), runs.designs[0])
             layout = replace(layout, walk=Walk.learnt(scores, runs.parameters, runs.rows))
@@ -189,9 +189,10 @@ class Features(nn.Module):
     # --- inputs to features ------------------------------------------------------------------------------
 
     def augment(self, inputs: Inputs, generator: torch.Generator) -> dict[str, Tensor]:
-        """The same data sets told otherwise: replicates and members that change places, rows that are hidden."""
+        """The same data sets told otherwise: rows that are hidden, and in training replicates and members that change
+        places."""
         layout, found = self.layout, dict(inputs)
-        if layout.choice.kind == "columns" and layout.plates:
+        if self.training and layout.choice.kind == "columns" and layout.plates:
             order = torch.arange(len(layout.whole)).expand(len(found["values"]), -1)
             for plate in layout.plates:
                 order = permuted(plate, order, generator)

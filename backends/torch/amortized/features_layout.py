@@ -153,7 +153,8 @@ def all_moments(found: tuple[Plate, ...], values: Tensor, seen: Tensor, *, count
     return torch.cat([moments(p, values, seen, counts=counts) for p in found], dim=1)
 
 
-def layout_of(model: Model, runs: Runs, embedding: str, masks: float) -> Layout:
+def layout_of(model: Model, runs: Runs, embedding: str, missing: str | float) -> Layout:
+    """What is decided for runs of a model; options as in ``Features.derive``. Raises ``SbmError`` E872."""
     designs, channels, dims = runs.designs, tuple(runs.rows), tuple(model.dims)
     tolerance = tolerance_of(designs)
     tables = tuple(table_of(d, channels, dims, tolerance) for d in designs)
@@ -168,7 +169,7 @@ def layout_of(model: Model, runs: Runs, embedding: str, masks: float) -> Layout:
         choice, tables, whole, alike if choice.kind in ("columns", "moments") else (), around, tokens,
         _row_scale(choice, tables, whole, runs), np.ones(len(whole)), None, statics, scale_of(statics, tails=False),
         tuple(tokens(t, d, around) for t, d in zip(tables, designs, strict=True)) if not choice.shared else (),
-        masks, (),
+        masks_of(missing, runs, choice, gaps=any(len(t) < len(whole) for t in tables)), (),
     )  # fmt: skip
     if choice.kind == "moments":
         draft = _with_moments(draft, runs)
@@ -177,7 +178,7 @@ def layout_of(model: Model, runs: Runs, embedding: str, masks: float) -> Layout:
 
 def _row_scale(choice: Choice, tables: tuple[Table, ...], whole: Table, runs: Runs) -> Scale:
     """A scale for each row of the whole, or for each channel."""
-    some = runs.take(slice(ROWS))
+    some = _some(runs)
     if not choice.shared:
         columns = [some.rows[n].ravel() for n in whole.channels]
         longest = max(map(len, columns))
@@ -193,13 +194,18 @@ def _row_scale(choice: Choice, tables: tuple[Table, ...], whole: Table, runs: Ru
     return scale_of(values)
 
 
+def _some(runs: Runs) -> Runs:
+    """About ``ROWS`` of the runs, of all designs: these follow each other in blocks."""
+    return runs.take(slice(None, None, -(-len(runs) // ROWS)))
+
+
 def _with_moments(draft: Layout, runs: Runs) -> Layout:
     """The scales of moments, learnt from runs of which some rows are hidden if that is what training does."""
     units = np.maximum(draft.scale.unit * draft.scale.sd, 1e-300)
     channel = draft.whole.channel
     common = np.array([np.median(units[channel == k]) for k in range(len(draft.whole.channels))])
     draft = replace(draft, units=common[channel])
-    some = runs.take(slice(ROWS))
+    some = _some(runs)
     filled = Filled.empty(len(some), len(draft.whole), raw=True)
     for k, table in enumerate(draft.tables):
         mine = np.flatnonzero(some.design == k)
@@ -218,23 +224,24 @@ def _with_moments(draft: Layout, runs: Runs) -> Layout:
     return replace(draft, moment_scale=scale_of(told.double().numpy()))
 
 
-def masks_of(missing: str | float, runs: Runs) -> float:
-    """The largest share of rows to hide. Raises ``SbmError`` E872."""
-    if isinstance(missing, str) and missing == "auto":
-        widths = {
-            n: np.array([len(d.channels[n]) if n in d.channels else 0 for d in runs.designs])
-            for n in runs.rows
-        }
-        gone = any(
-            (np.isnan(v) & (np.arange(v.shape[1]) < widths[n][runs.design][:, None])).any()
-            for n, v in runs.rows.items()
-        )
-        return MASKED if gone else 0.0
+def masks_of(missing: str | float, runs: Runs, choice: Choice, *, gaps: bool) -> float:
+    """The largest share of rows to hide; ``gaps``: designs differ in which rows they have. Raises ``SbmError`` E872."""
+    if missing == "auto":
+        return MASKED if _lacking(runs) or (choice.shared and gaps) else 0.0
     if missing == "none":
         return 0.0
     if isinstance(missing, str) or not 0 <= missing < 1:
         raise SbmError(error("E872", f"missing={missing!r} is not a share of rows", help="a number from 0 to below 1, 'none' or 'auto'"))  # fmt: skip
     return float(missing)
+
+
+def _lacking(runs: Runs) -> bool:
+    """Whether a run has no value in a row of its design."""
+    for name, values in runs.rows.items():
+        widths = np.array([len(d.channels[name]) if name in d.channels else 0 for d in runs.designs])
+        if (np.isnan(values) & (np.arange(values.shape[1]) < widths[runs.design][:, None])).any():
+            return True
+    return False
 
 
 def ranks(time: Floats) -> Floats:

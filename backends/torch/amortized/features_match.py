@@ -59,19 +59,25 @@ def require_fit(layout: Layout, table: Table, data: Dataset) -> None:
         )
     if layout.masks or (not layout.shared and len(layout.tables) > 1):
         return
-    if not any(own == frozenset(t.keys) for t in layout.tables):
-        if not layout.shared and own - frozenset(layout.tables[0].keys):
-            raise SbmError(
-                error("E870", "the network was trained on one design, and these rows are others",
-                      help="train with several designs=[...]: then it learns what to make of rows anywhere")
-            )  # fmt: skip
-        gone = sorted(frozenset(layout.tables[0].keys) - own)
-        table = layout.tables[0]
+    if any(own == frozenset(t.keys) for t in layout.tables):
+        return
+    if not layout.shared and own - frozenset(layout.tables[0].keys):
         raise SbmError(
-            error("E871", f"{len(gone)} of {len(table)} rows are missing, the first being {row_name(table, table.place[gone[0]])}, "
-                  "and the network was trained with all of them",
-                  help="train with missing=0.3 (the largest share of rows that training hides), or with this data set as the design")
+            error("E870", "the network was trained on one design, and these rows are others",
+                  help="train with several designs=[...]: then it learns what to make of rows anywhere")
         )  # fmt: skip
+    near = min(layout.tables, key=lambda t: len(own ^ frozenset(t.keys)))
+    if gone := sorted(frozenset(near.keys) - own):
+        raise SbmError(
+            error("E871", f"{len(gone)} of {len(near)} rows are missing, the first being {row_name(near, near.place[gone[0]])}, "
+                  "and the network was trained with all of them",
+                  help="train with --missing 0.3 (missing=0.3; the largest share of rows that training hides), or with this data set as the design")
+        )  # fmt: skip
+    new = sorted(own - frozenset(near.keys))
+    raise SbmError(
+        error("E870", f"no design that the network was trained on has {row_name(layout.whole, layout.whole.place[new[0]])} beside the other rows of these data",
+              help="train with --missing 0.3 (missing=0.3), which takes any rows of any design, or with this data set among designs=[...]")
+    )  # fmt: skip
 
 
 def require_score(layout: Layout, program: TorchProgram | None) -> TorchProgram:
@@ -138,9 +144,13 @@ def described(layout: Layout) -> tuple[str, ...]:
         said.append(
             f"{len(flat)} rows that are the same in all simulations are left out, the first {row_name(whole, flat[0])}"
         )
+    kind = "rows" if layout.shared else "channels"
+    if logs := int(layout.scale.logs.sum()):
+        said.append(
+            f"{logs} of {len(layout.scale.logs)} {kind} are above 0 and vary by factors: taken by their logarithms"
+        )
     bent = int(layout.scale.heavy.sum())
     if bent:
-        kind = "rows" if layout.shared else "channels"
         said.append(f"{bent} of {len(layout.scale.heavy)} {kind} have heavy tails: taken by asinh")
     if layout.around.names:
         said.append(f"{', '.join(layout.around.names)} of each design are told beside the rows")

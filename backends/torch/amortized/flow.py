@@ -20,6 +20,7 @@ import zuko
 from torch import Tensor, nn
 
 from .conditional import Conditional
+from .inversion import inverted
 
 COUPLED = 16  # coordinates from which on halves are coupled, because autoregressive draws take d passes
 ROWS = 50_000  # draws in one pass
@@ -73,8 +74,7 @@ class ConditionalFlow(Conditional):
 
     def _pushed(self, context: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """z of noise, and log |dz/dnoise|."""
-        splines = self.flow.transform(context[:, None, :].expand(-1, noise.shape[1], -1))
-        x, volume = splines.inv.call_and_ladj(noise)
+        x, volume = inverted(self.flow.transform.transforms, noise, context)
         mean, factor = self._gaussian(context)
         z = mean[:, None] + torch.linalg.solve_triangular(factor, x.mT, upper=False).mT
         return z, volume - _log_volume(factor)[:, None]

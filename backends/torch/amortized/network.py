@@ -198,6 +198,10 @@ def _other(path: Path, trained: str, now: str, other: list[str]) -> Diagnostic:
     shown = [text if len(text) < 160 else f"{text[:150]} ..." for text in other[:4]]
     more = [f"and {len(other) - 4} more"] if len(other) > 4 else []
     about = "another model" if trained != now else "another state of this model"
+    if any("emulator_error" in text for text in other):  # an unknown that emulators bring with them
+        more.append(
+            "a network that was trained on an emulator is used with it, and only then: --emulator FILE"
+        )
     return error(
         "E864", f"'{path.name}' was trained on {about} ('{trained}')", place=str(path),
         help=(*shown, *more, "train a network on this model, or apply this one to the model it belongs to"),

@@ -38,10 +38,11 @@ def table(
 ) -> xr.DataTree:
     """The posteriors of many data sets, parameters only.
 
-    Group ``posterior`` has the parameters (chain, draw, site, *dims), ``sample_stats`` what was found for each site:
-    pareto_k, ess (of the weights), worth (that per draw of the network), corrected (the way), acceptance, steps, settled, unusual (what in the data no simulation gives), refused (why there are no draws,
-    "" elsewhere) and seconds, each (site,). A site whose data the network cannot take has NaN draws. ``correct`` as
-    in ``apply.posterior``, but "auto" does not run NUTS: "nuts" runs it for the sites whose k is too large.
+    Group ``posterior`` has the parameters (chain, draw, site, *dims), ``sample_stats`` what was found for each site,
+    all (site,): pareto_k and its limit, pareto_k_adapted (of proposals learnt from the weights, where k was too
+    large), ess (of the weights), worth (that per draw of the network), proposals, corrected (the way), acceptance, steps, settled, unusual (what in the data no simulation gives), refused (why there
+    are no draws, "" elsewhere) and seconds. A site whose data the network cannot take has NaN draws. ``correct`` as in
+    ``apply.posterior``, but "auto" does not run NUTS: "nuts" runs it for the sites whose k is too large.
 
     Raises ``SbmError``: E712 (counts), E866 (correction), E867 (no sites, or none that the network can take).
     """
@@ -161,6 +162,7 @@ def _stats(names: Sequence[str], found: Mapping[str, Answer], refused: Mapping[s
         {
             "pareto_k": number(known(lambda c: c.pareto_k)),
             "pareto_k_limit": number(known(lambda c: c.weighted.good_k)),
+            "pareto_k_adapted": number(known(lambda c: np.nan if c.nearer is None else c.nearer.pareto_k)),
             "ess": number(known(lambda c: c.weighted.effective)),
             "worth": number(known(lambda c: c.worth)),
             "proposals": number(known(lambda c: len(c.weighted.u))),

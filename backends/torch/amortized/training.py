@@ -78,8 +78,8 @@ def train(conditional: Conditional, features: nn.Module, z: Tensor, inputs: Inpu
           generator: torch.Generator, tell: Tell = lambda *_: None) -> History:  # fmt: skip
     """Fits ``conditional`` and ``features`` in place to z (n, d) given inputs (n, ...), both left in evaluation mode.
 
-    ``features.augment(inputs, generator)`` is asked anew for every batch. ``tell(step, settings, history)`` is called
-    after every tenth step.
+    ``features.augment(inputs, generator)`` is asked anew for every batch, and once for the pairs held back.
+    ``tell(step, settings, history)`` is called after every tenth step.
 
     Raises ``SbmError`` E861: fewer than 20 pairs, or a loss that stays without a finite value.
     """
@@ -155,12 +155,13 @@ def _average(mean: nn.Module, now: nn.Module, keep: float) -> None:
 
 @torch.no_grad()
 def _score(mean: nn.ModuleDict, z: Tensor, inputs: Inputs, rows: Tensor, s: Settings, seed: int) -> float:
-    """Mean loss over the pairs held back, with the same random numbers each time."""
+    """Mean loss over the pairs held back, rows hidden as in training, with the same random numbers each time."""
     mean.eval()
     generator = torch.Generator().manual_seed(seed)
     total = 0.0
     for part in rows.repeat(s.repeats).split(ROWS):
-        context = mean["features"]({n: x[part] for n, x in inputs.items()})
-        total += float(mean["conditional"].loss(z[part], context, generator).double().sum())
+        given = mean["features"].augment({n: x[part] for n, x in inputs.items()}, generator)
+        loss = mean["conditional"].loss(z[part], mean["features"](given), generator)
+        total += float(loss.double().sum())
     mean.train()
     return total / (len(rows) * s.repeats)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import sympy as sp
@@ -230,12 +231,12 @@ class PathWriter(Context):
             )
             body.append(f"solve_member = NATIVE or {wrapped}")
         body.append(f"values = {self._all_members()}(theta, inputs, grid)")
-        body += self._unstacked()
+        body += [*self._for_alike(), *self._unstacked()]
         doc = (
             f'The states at data["grid"] by name, each (time, *dims), and whether the solve succeeded.\n\n'
             f"Solver: {self.settings.method}, because {self.settings.reason}.\n"
         )
-        return Function("path", ("c", "data"), doc, tuple(split_lines(body)))
+        return Function("path", ("c", "data"), doc, self._sized(split_lines(body)))
 
     def _member_solve(self) -> list[str]:
         s = self.settings
@@ -292,10 +293,28 @@ class PathWriter(Context):
             )
         return f"({', '.join(parts)}{',' if parts else ''})"
 
+    @cached_property
+    def _alike(self) -> frozenset[str]:
+        """Batch dims along which nothing that the path depends on differs; a map over them would map nothing."""
+        told = {d for n in (*self.theta, *self.inputs) for d in self._dims_of(n)}
+        return frozenset(self.batch) - told
+
+    def _for_alike(self) -> list[str]:
+        """Code that repeats the path of members that are alike, which was solved once for all of them."""
+        if not self._alike:
+            return []
+        places = ", ".join("None" if d in self._alike else ":" for d in self.batch)
+        sizes = ", ".join(self.sizes[d] for d in self.batch)
+        own = len(self.batch) - len(self._alike)
+        code = f"values = {self.dialect.library}.broadcast_to(values[{places}], ({sizes}, *values.shape[{own}:]))"
+        return [code + comment(f"the same for every {' and '.join(sorted(self._alike))}")]
+
     def _all_members(self) -> str:
-        """The member's solve, mapped over the batch dims."""
+        """The member's solve, mapped over the batch dims along which members differ."""
         code = "solve_member" if self.has_steps else "member"
         for k in range(len(self.batch) - 1, -1, -1):
+            if self.batch[k] in self._alike:
+                continue
             theta, inputs = self._axes_under(self.batch[k], self.batch[:k])
             code = f"{self.dialect.vmap}({code}, {self.dialect.in_axes}=({theta}, {inputs}, None))"
         return code

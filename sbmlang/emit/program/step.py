@@ -192,11 +192,14 @@ class StepWriter(PathWriter):
                 f"values = members(member, c, data{', ' if each else ''}{each})",
             ]
         else:
+            sizes = ", ".join(self.sizes[d] for d in self.batch)
+            # Something of each member's own is mapped over where the members are alike.
+            place = f", {self.dialect.library}.zeros(({sizes},))" if self._alike else ""
             body = [
-                "def member(p, inputs):",
+                f"def member(p, inputs{', _' if place else ''}):",
                 '    return follow(start, step, p, inputs, data["steps"])',
                 "",
-                "values = members(member, c, data)",
+                f"values = members(member, c, data{place})",
             ]
         body.append(f"return named(values), {self.dialect.library}.isfinite(values).all()")
         doc = 'The states at data["grid"] by name, each (time, *dims), and whether all are finite'

@@ -11,8 +11,10 @@ Far from the data u and v are large: their last bias is many times the spread, a
 Other than in the paper, the roots are found on rows that the networks have not learned from (the training rows themselves
 make them too narrow): the three are learned once for each of a few parts of the rows, without that part, and predict
 it, so that all rows calibrate, as in cross-conformal prediction (Vovk 2015, Annals of Mathematics and Artificial
-Intelligence 74, 9-28); intervals are those of three networks that learned from all rows. And u and v have Gaussian units, which vanish
-far away, before a bias that is not learned, in place of ReLU units and one that is: those can cancel it anywhere.
+Intelligence 74, 9-28); intervals are those of the first three networks: ones that learned from all rows, or means over
+the parts, would be nearer to the values than the scores say, and cover too much. And u and v have Gaussian units,
+which vanish far away, before a bias that is not learned, in place of ReLU units and one that is: those can cancel it
+anywhere.
 """
 
 from __future__ import annotations
@@ -52,13 +54,12 @@ class _Three:
 
 @dataclass(frozen=True, eq=False)
 class ThreeNetworks:
-    """Three networks of all rows (``whole``), and three for each part of the rows, learned without it (``members``).
+    """Three networks for each part of the rows, learned without it (``members``); the first ones give the intervals.
 
     ``parts`` (row,) says which part a row is of, ``left_out`` (row,) what is predicted for it by the network that has not
     learned from it, ``scores`` (row,) how many u (v) its value lies above (below) that.
     """
 
-    whole: _Three
     members: tuple[_Three, ...]
     shift: Tensor
     scale: Tensor
@@ -70,12 +71,12 @@ class ThreeNetworks:
         """Intervals (row,) at inputs x (row, input). Raises ``SbmError`` E888 for a level the rows are too few for."""
         half = (1 + level) / 2
         alpha, beta = margin(self.scores, half), margin(-self.scores, half)
-        f, u, v = self.whole(self._scaled(x))
+        f, u, v = self.members[0](self._scaled(x))
         return Intervals(f - np.maximum(beta * v, 0), f + np.maximum(alpha * u, 0), level)
 
     def mean(self, x: ArrayLike) -> np.ndarray:
         """f (row,) at inputs x (row, input)."""
-        return self.whole(self._scaled(x))[0]
+        return self.members[0](self._scaled(x))[0]
 
     def means(self, x: ArrayLike) -> np.ndarray:
         """f (part, row) at inputs x (row, input), by the networks that have not learned from each part."""
@@ -126,8 +127,7 @@ def three_networks(
             f, u, v = members[-1](z[torch.as_tensor(held)])
             left_out[held] = f
             scores[held] = (b[held] - f) / np.where(b[held] > f, u, v)
-        whole = _three(z, t, *_split(labels, np.ones(len(a), bool), seed), steps, far)
-    return ThreeNetworks(whole, tuple(members), shift, scale, parts, left_out, scores)
+    return ThreeNetworks(tuple(members), shift, scale, parts, left_out, scores)
 
 
 def _split(labels: np.ndarray, mine: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

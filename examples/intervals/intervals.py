@@ -48,7 +48,7 @@ class Case:
 
 
 def season(date: pd.Series) -> np.ndarray:
-    angle = 2 * np.pi * date.dt.dayofyear / 365.25
+    angle = 2 * np.pi * date.dt.day_of_year / 365.25
     return np.stack([np.sin(angle), np.cos(angle)], axis=1)
 
 
@@ -164,4 +164,4 @@ def draw(cases: list[tuple[Case, Found]]) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    draw([(case, table(case, count)) for case in (soil(), streamflow())])
+    draw([(case, table(case, count)) for case in (streamflow(), soil())])

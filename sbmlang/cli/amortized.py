@@ -147,7 +147,7 @@ def apply(
 
     require_output(output, ".nc")
     if emulator is not None:
-        require_alone(by)
+        require_alone(by, solver=solver)
         stands, network = opened_on(emulator, file, data, forcing, backend)
         with progress_bar() as progress:
             tree = network.posterior(stands.data, draws=draws, correct=correct, seed=seed, progress=progress)
@@ -223,14 +223,14 @@ def _trains(program: Program, backend: str) -> Amortizing:
     return program
 
 
-def require_alone(by: str | None, runs: Path | None = None) -> None:
+def require_alone(by: str | None, runs: Path | None = None, solver: str = "auto") -> None:
     """Raises ``SbmError`` E893 for what does not go with an emulator."""
-    if by is not None or runs is not None:
-        other = "--by" if by is not None else "--runs"
+    given = {"--by": by is not None, "--runs": runs is not None, "--solver": solver != "auto"}
+    if other := next((option for option, there in given.items() if there), None):
         raise SbmError(
             error("E893", f"{other} does not go with --emulator",
-                  help=("an emulator belongs to the rows of one data set, and makes the runs itself",
-                        "one command for each data set, or a network without an emulator"))
+                  help=("an emulator belongs to the rows of one data set, makes the runs itself, and stands for the solver",
+                        "leave it out; for many data sets one command each, or a network without an emulator"))
         )  # fmt: skip
 
 

@@ -18,8 +18,8 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from sbmlang.results.compare_fits import Fit
-from sbmlang.results.loo import LooRow, loo_table
-from sbmlang.results.scalars import FEWEST, Floats, array_stats, pareto_smoothed
+from sbmlang.results.loo import LooRow, left_out, loo_table
+from sbmlang.results.scalars import FEWEST, Floats, pareto_smoothed
 
 GOOD_K = 0.7
 _SEQUENTIAL = "before it"  # in the attribute log_likelihood_meaning
@@ -205,8 +205,7 @@ def _pointwise(fit: Fit, channel: str) -> Floats | None:
     ):
         return None
     rows = fit.tree["log_likelihood"][channel].transpose(..., "chain", "draw").values.astype(np.float64)
-    elpd, _, _ = array_stats.loo(rows)
-    return np.asarray(elpd, dtype=np.float64)
+    return left_out(rows)[0]
 
 
 def _paired(kind: str, channel: str, a: str, b: str, x: Any, y: Any) -> ScoreDifference:

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from sbmlang.errors import Diagnostic, error
-from sbmlang.results.scalars import array_stats, convergence, scalars
+from sbmlang.results.scalars import SAME, Floats, array_stats, convergence, scalars
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,30 @@ def loo_findings(rows: Iterable[LooRow]) -> tuple[Diagnostic, ...]:
 def _row(channel: str, values: xr.DataArray, efficiency: float) -> LooRow:
     log_likelihood = values.transpose(..., "chain", "draw").values.astype(np.float64)
     draws = log_likelihood.shape[-1] * log_likelihood.shape[-2]
-    elpd_i, k, p_i = array_stats.loo(log_likelihood, r_eff=efficiency)
+    elpd_i, k, p_i = left_out(log_likelihood, efficiency)
     good = min(1 - 1 / np.log10(draws), 0.7)
     return LooRow(
         channel, float(elpd_i.sum()), float(np.sqrt(elpd_i.size * elpd_i.var())), float(p_i.sum()),
         int(elpd_i.size), int((~(k <= good)).sum()), float(np.max(k)), float(good),
     )  # fmt: skip
+
+
+def left_out(log_likelihood: Floats, efficiency: float = 1.0) -> tuple[Floats, Floats, Floats]:
+    """Score, Pareto k and effective parameters of each row, all (row,), of log likelihoods (*row, chain, draw).
+
+    A row whose largest weights are equal, as those of one that no unknown moves, has bounded weights and k minus
+    infinite: they stay as they are.
+    """
+    each = log_likelihood.reshape(-1, *log_likelihood.shape[-2:])
+    rows = each.reshape(len(each), -1)
+    count = np.log(rows.shape[1])
+    elpd, k = count - np.logaddexp.reduce(-rows, axis=1), np.full(len(rows), -np.inf)
+    p = np.logaddexp.reduce(rows, axis=1) - count - elpd
+    tail = int(np.ceil(min(rows.shape[1] / 5, 3 * np.sqrt(rows.shape[1] / efficiency))))
+    smoothed = ~(np.ptp(np.sort(-rows, axis=1)[:, -tail:], axis=1) <= SAME)
+    if smoothed.any():
+        elpd[smoothed], k[smoothed], p[smoothed] = array_stats.loo(each[smoothed], r_eff=efficiency)
+    return elpd, k, p
 
 
 def _relative_efficiency(tree: xr.DataTree) -> float:

@@ -11,7 +11,7 @@ import sbmlang as sbm
 from sbmlang.backends.torch.amortized.features import Features
 from sbmlang.backends.torch.amortized.features_masks import thinned
 from sbmlang.backends.torch.amortized.features_plates import exchangeable
-from sbmlang.backends.torch.amortized.features_scale import scale_of
+from sbmlang.backends.torch.amortized.features_scale import Scale, scale_of
 from sbmlang.backends.torch.amortized.features_score import Scores
 from sbmlang.data.empty import empty
 from sbmlang.errors import SbmError
@@ -281,6 +281,32 @@ def test_columns_come_on_one_scale_and_heavy_tails_are_bent() -> None:
     assert (
         np.abs(np.clip((heavy - heavy.mean()) / heavy.std(), -10, 10)).mean() < 0.2
     )  # what it would be unbent
+
+
+def test_columns_that_vary_by_factors_are_taken_by_their_logarithms() -> None:
+    """A factor of two is as many sds whether values are small or large; counts with zeros stay as they are."""
+    rng = np.random.default_rng(1)
+    factors = np.exp(3 * rng.normal(size=60))  # too few for their tails to be judged
+    counts = rng.poisson(2.0, size=60).astype(float)
+    scale = scale_of(np.stack([factors, counts, 5 + 0.1 * factors.clip(max=2)], axis=1))
+    assert scale.logs.tolist() == [True, False, False]
+    told = scale(np.array([[1e-3, 1, 5], [2e-3, 2, 6], [1e3, 3, 7], [2e3, 4, 8], [0.0, 0, 0]]))[:, 0]
+    steps = np.diff(told)
+    np.testing.assert_allclose(steps[[0, 2]], np.log(2) / np.log(factors).std(), rtol=1e-9)
+    assert told[-1] == -10  # impossible in all simulations
+    again = scale.tensor(torch.tensor([[1e-3, 1, 5], [2e-3, 2, 6]], dtype=torch.float64))[:, 0]
+    np.testing.assert_allclose(again.numpy(), told[:2], rtol=1e-9)
+    assert Scale.of_state(scale.state()).logs.tolist() == scale.logs.tolist()
+
+
+def test_scales_are_learnt_from_all_designs() -> None:
+    """Runs of a design follow each other, and far more runs than a scale is learnt from have many designs."""
+    model, runs = simulated(DECAY, [[0.1 * (k + 1), 5.0 + 0.1 * k] for k in range(30)])
+    many = runs.take(np.sort(np.arange(25_000) % len(runs)))
+    order = np.argsort(many.design, kind="stable")
+    features = Features.derive(model.ir, many.take(order), embedding="columns")
+    assert features.layout.scale.varies.all()
+    assert len(features.layout.scale.varies) == 60
 
 
 def test_rows_that_never_change_are_left_out() -> None:

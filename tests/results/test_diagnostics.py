@@ -6,7 +6,8 @@ import pytest
 
 from sbmlang.results import diagnose, loo_findings, loo_table
 from sbmlang.results.diagnostics import bfmi
-from sbmlang.results.scalars import Scalar, convergence, scalars
+from sbmlang.results.loo import left_out
+from sbmlang.results.scalars import Scalar, array_stats, convergence, scalars
 
 
 def codes(fit, **changes):
@@ -156,6 +157,18 @@ def test_loo_is_that_of_arviz(incubation):
     assert row.bad == int((oracle.pareto_k > oracle.good_k).sum()) > 0
     assert [d.code for d in loo_findings([row])] == ["W708"]
     assert loo_table(incubation.tree(log_likelihood=None)) == ()
+
+
+def test_loo_of_a_row_that_no_unknown_moves():
+    """Its score is its density, and those of the others stay as they are."""
+    rows = np.random.default_rng(0).normal(size=(3, 4, 200))
+    still = np.full((1, 4, 200), -1.3)
+    elpd, k, p = left_out(np.concatenate([rows, still]))
+    oracle = array_stats.loo(rows)
+    for found, other in zip((elpd, k, p), oracle, strict=True):
+        np.testing.assert_array_equal(found[:3], other)
+    assert (elpd[3], p[3]) == (pytest.approx(-1.3), pytest.approx(0, abs=1e-12))
+    assert k[3] == -np.inf
 
 
 def test_loo_of_a_normal_mean_is_exact():

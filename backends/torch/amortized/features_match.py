@@ -142,7 +142,7 @@ def described(layout: Layout) -> tuple[str, ...]:
     flat = [k for k in range(len(whole)) if layout.shared and not layout.scale.varies[k]]
     if flat:
         said.append(
-            f"{len(flat)} rows that are the same in all simulations are left out, the first {row_name(whole, flat[0])}"
+            f"left out, the same in all simulations: {len(flat)} row{'s' * (len(flat) > 1)}, the first {row_name(whole, flat[0])}"
         )
     kind = "rows" if layout.shared else "channels"
     if logs := int(layout.scale.logs.sum()):

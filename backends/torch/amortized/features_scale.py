@@ -63,7 +63,6 @@ class Scale:
     @staticmethod
     def of_state(state: Mapping[str, list[Any]]) -> Scale:
         kinds = {"heavy": bool, "varies": bool, "logs": bool}
-        state = {"logs": [False] * len(state["shift"]), **state}  # networks saved before there were any
         return Scale(**{n: np.array(v, dtype=kinds.get(n, float)) for n, v in state.items()})
 
 

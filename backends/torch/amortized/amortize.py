@@ -86,7 +86,13 @@ def amortize(
     conditional = of.make(coordinates.dimension, features.size, seed=seed, **dict(network or {}))
     settings = of.training(len(runs), **training)
     history = train(
-        conditional, features, z.float(), features.encode(runs), settings, generator, _teller(progress)
+        conditional,
+        features,
+        z.float(),
+        features.settled(features.encode(runs)),
+        settings,
+        generator,
+        _teller(progress),
     )
     about = provenance(
         program, simulations=len(runs), seed=seed, runs=_plain(runs.attrs), history=history.plain(),

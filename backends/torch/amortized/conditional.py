@@ -87,7 +87,7 @@ CONDITIONALS: dict[str, Kind] = {
     "npe": Kind(
         "flow:ConditionalFlow",
         "a neural spline flow: draws and densities in one pass",
-        ((1_000, 2_000), (10_000, 6_000), (100_000, 12_000)),
+        ((1_000, 2_000), (10_000, 5_500), (100_000, 12_000)),
     ),
     "diffusion": Kind(
         "denoiser:Denoiser",

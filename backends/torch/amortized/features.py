@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ..program import TorchProgram
 
 Inputs = Mapping[str, Tensor]
+COMPUTED = "features"  # the input that is the features themselves
+TOGETHER = 4096  # runs whose moments are computed in one call
 
 
 class Features(nn.Module):
@@ -125,7 +127,7 @@ class Features(nn.Module):
         for table in tables:
             match.require_known(layout, table)
         if layout.walk is not None:
-            return {"score": self._scored(runs.designs[0], runs.rows)}
+            return {COMPUTED: self._scored(runs.designs[0], runs.rows)}
         wide = len(layout.whole) if layout.shared else max(map(len, tables))
         filled = Filled.empty(len(runs), wide, raw=layout.moment_scale is not None)
         for k in np.unique(runs.design):
@@ -144,7 +146,7 @@ class Features(nn.Module):
         match.require_fit(layout, table, data)
         rows = own_rows(data, layout.whole.channels)
         if layout.walk is not None:
-            return {"score": self._scored(data, rows)}
+            return {COMPUTED: self._scored(data, rows)}
         wide = len(layout.whole if layout.shared else table)
         filled = Filled.empty(1, wide, raw=layout.moment_scale is not None)
         filled.put(layout, table, np.array([0]), flattened(data, layout.whole.channels, rows))
@@ -210,10 +212,19 @@ class Features(nn.Module):
         channels = self.layout.tokens.channels
         return (tokens[..., channels] + 1) / 2, tokens[..., :channels].argmax(-1)
 
+    @torch.no_grad()
+    def settled(self, inputs: Inputs) -> Inputs:
+        """The inputs for training: the features themselves where no step of training changes them. Moments cost more than
+        a step of a small network."""
+        if self.layout.choice.kind != "moments" or self.layout.masks:
+            return inputs
+        pieces = zip(*(x.split(TOGETHER) for x in inputs.values()), strict=True)
+        return {COMPUTED: torch.cat([self(dict(zip(inputs, piece, strict=True))) for piece in pieces])}
+
     def forward(self, inputs: Inputs) -> Tensor:
         """Features (n, size)."""
-        if "score" in inputs:
-            return inputs["score"]
+        if COMPUTED in inputs:
+            return inputs[COMPUTED]
         layout, values, seen = self.layout, inputs["values"], inputs["seen"]
         parts = []
         if len(self._raw):

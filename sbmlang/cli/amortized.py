@@ -138,10 +138,10 @@ def apply(
     backend: Backend = "torch",
     allow_external: AllowExternal = False,
 ) -> None:
-    """Draw posteriors of new data from a trained network, corrected by the model's own density where there is one.
+    """Draw posteriors of new data from a trained network.
 
-    With --by one for each value of that column, all in one file. A network that was trained on an emulator is used
-    with it.
+    They are corrected by the model's own density where there is one. With --by one posterior for each value of that
+    column, all in one file. A network that was trained on an emulator is used with it.
     """
     from sbmlang.results import save
 

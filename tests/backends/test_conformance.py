@@ -23,10 +23,13 @@ EXAMPLES = {
     "gridded_carbon/model": ("respiration.csv", "climate.csv", "cells.csv"),
     "hidden_markov/model": ("quakes.csv",),
     "incubation/model": ("respiration.csv",),
+    "incubations/model": ("series.csv",),
     "lorenz63/model": ("x.csv",),
     "lynx_hare/model": ("pelts.csv",),
     "nile/model": ("flow.csv",),
     "ricker/model": ("counts.csv",),
+    "sbi/sir": ("sir.csv",),
+    "sbi/slcp": ("slcp.csv",),
     "scon/sawb_eca": ("sawb_eca.csv",),
     "scon/scon_c": ("scon_c_t1000.csv",),
     "scon/scon_ss": ("scon_ss_t5000.csv",),
@@ -35,7 +38,9 @@ EXAMPLES = {
     "soil_respiration/model": ("daily.csv",),
     "stochastic_volatility/model": ("growth.csv",),
 }
-NO_DENSITY = {"elm/elm"}  # a table of runs: see tests/emulation
+ONE_OF = {"incubations/model": ("series", "WicklandNeff2008/C_WD_10_25")}  # of the data sets in a table
+# Elsewhere: a table of runs (tests/emulation), and data that no two draws of the prior explain (tests/examples/test_sbi).
+NO_DENSITY = {"elm/elm", "sbi/two_moons"}
 CORPUS = sorted({p.stem for p in (ROOT / "tests" / "golden" / "good").glob("*.sbm")})
 QUICK_EXAMPLES = {"nile/model", "hidden_markov/model", "scon/scon_c", "lynx_hare/model"}
 QUICK = {
@@ -55,7 +60,11 @@ def example(name):
     folder, _, file = name.partition("/")
     path = ROOT / "examples" / folder
     model = sbm.load(path / f"{file}.sbm")
-    return model, sbm.read_data(model, *(path / table for table in EXAMPLES[name]))
+    tables = [path / table for table in EXAMPLES[name]]
+    if name in ONE_OF:
+        by, one = ONE_OF[name]
+        return model, sbm.read_sites(model, *tables, by=by)[one]
+    return model, sbm.read_data(model, *tables)
 
 
 @cache

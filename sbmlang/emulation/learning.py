@@ -11,12 +11,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
+
+from sbmlang.errors import SbmError, error
 
 from .predictors import GaussianProcess, Network, Polynomial, Predictor, basis
 
@@ -28,6 +31,15 @@ TERMS = 400  # at most so many candidates for the terms of a polynomial
 PROCESS_RUNS = 300  # hyperparameters of a process are found on so many runs at most
 NETWORK_RUNS = 100  # fewer teach a network nothing that a polynomial does not know
 UNITS = 24
+
+
+def require_package() -> None:
+    """Raises ``SbmError`` E805 without scikit-learn."""
+    if find_spec("sklearn") is None:
+        raise SbmError(
+            error("E805", "an emulator needs the package 'scikit-learn', which is not installed",
+                  help="pip install 'sbmlang[emulate]'")
+        )  # fmt: skip
 
 
 def learners(runs: int, dimension: int) -> dict[str, Learner]:

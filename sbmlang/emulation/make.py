@@ -19,6 +19,7 @@ from sbmlang.passes import pipeline
 from .design import design
 from .emulator import Emulator
 from .fit import EXPLAINED, Floats, fit
+from .learning import require_package
 from .paths import exposed, fields_of, inputs_of, taken
 from .reduction import Field
 
@@ -45,9 +46,10 @@ def emulate(
     ``runs``; ``options`` are those of compilation (solver, tolerances). ``explained`` is the share of the variance
     that components are kept for.
 
-    Raises ``SbmError`` E880 to E882 (``fit``), E883, E884 (``paths.taken``), E885 for runs or data that are
+    Raises ``SbmError`` E805 (no scikit-learn), E880 to E882 (``fit``), E883, E884 (``paths.taken``), E885 for runs or data that are
     needed and not there, and what ``program.outputs`` raises.
     """
+    require_package()  # before runs are made
     if model.ir.simulators:
         parameters, outputs, how = _simulated(model, data, runs, simulations, backend, seed, options)
         fields = _fields(model.ir, outputs)
